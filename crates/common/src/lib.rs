@@ -1,0 +1,1 @@
+//! The vocabulary of Taskpost: ids, time, configuration, events, pages, errors. No I/O.

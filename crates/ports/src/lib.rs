@@ -1,0 +1,1 @@
+//! The ways to the brokers: event log, delivery queue, rate limiter.

@@ -1,0 +1,1 @@
+//! All SQL of Taskpost, written once for Postgres and SQLite.
