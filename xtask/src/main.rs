@@ -1,1 +1,61 @@
-fn main() {}
+//! The project's own commands. `cargo xtask --help` lists them.
+
+mod ci;
+mod environment;
+mod process;
+mod progress;
+mod services;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use progress::Progress;
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every test against real services, which it starts itself
+    Test(test::Options),
+    /// Start, stop and find the services that tests and benchmarks use
+    #[command(subcommand)]
+    Services(services::Command),
+    /// Test, then everything `lint` does
+    Ci,
+    /// fmt, clippy, doc, deny and tidy
+    Lint,
+    /// Check what no compiler checks: who depends on whom, and what the text must not say
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    let progress = Progress::start();
+    match command {
+        Command::Test(options) => test::run(&workspace, options, &progress),
+        Command::Services(command) => services::run(&workspace, command, &progress),
+        Command::Ci => ci::everything(&workspace, &progress),
+        Command::Lint => ci::lint(&workspace, &progress),
+        Command::Tidy => tidy::run(&workspace),
+    }
+}

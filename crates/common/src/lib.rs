@@ -1,1 +1,22 @@
-//! The vocabulary of Taskpost: ids, time, configuration, events, pages, errors. No I/O.
+//! The vocabulary of Taskpost, shared by every crate: ids, time, configuration, events, pages and errors.
+//!
+//! Nothing here does I/O, and nothing here knows a database, a broker or a web framework.
+
+pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod event;
+pub mod ids;
+pub mod net;
+pub mod notification;
+pub mod page;
+pub mod problem;
+pub mod rate;
+pub mod retry;
+pub mod task;
+mod text_enum;
+pub mod user;
+
+pub use clock::Clock;
+pub use event::{Cause, Envelope, Event};
+pub use ids::*;

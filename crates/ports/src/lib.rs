@@ -1,1 +1,13 @@
-//! The ways to the brokers: event log, delivery queue, rate limiter.
+//! The ways to the brokers: event log, delivery queue, rate limiter, and what wakes a stage.
+//!
+//! Each port is an enum, because its set of backends is closed; the local one is also what tests use.
+
+pub mod limiter;
+pub mod log;
+pub mod queue;
+pub mod wake;
+
+pub use limiter::Limiter;
+pub use log::Log;
+pub use queue::Queue;
+pub use wake::{Wake, Wakes};

@@ -1,1 +1,46 @@
 //! All SQL of Taskpost, written once for Postgres and SQLite.
+//!
+//! Reading functions take a [`Session`], changing ones a [`Tx`]; a change appends its own events in the same
+//! transaction, so that no caller can forget them. Batches are at most [`MAX_BATCH`] rows.
+
+mod bulk;
+pub mod dead_letters;
+pub mod deliveries;
+mod db;
+mod dynamic;
+pub mod endpoints;
+mod error;
+pub mod events;
+pub mod housekeeping;
+pub mod idempotency;
+pub mod notifications;
+pub mod progress;
+pub mod sessions;
+pub mod tasks;
+pub mod users;
+
+pub use db::{Db, Session, Tx};
+pub use error::StoreError;
+
+use taskpost_common::{Cause, Clock, UserId};
+
+/// The most rows one call takes.
+pub const MAX_BATCH: usize = 500;
+
+/// Who looks, for authorisation in the query itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewer {
+    /// The user.
+    pub user_id: UserId,
+    /// Sees everything.
+    pub admin: bool,
+}
+
+/// What every change needs to know: the time, where ids come from, and who caused it.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// Time and ids.
+    pub clock: &'a Clock,
+    /// Who and why.
+    pub cause: &'a Cause,
+}

@@ -1,0 +1,96 @@
+//! The delivery queue: which due deliveries a worker takes next.
+
+mod local;
+
+use chrono::{DateTime, Utc};
+use taskpost_common::{Clock, notification::{Channel, Class}};
+use taskpost_store::{Db, StoreError, deliveries::Delivery};
+
+use local::LocalQueue;
+
+/// The queue. Contract, whatever the backend:
+///
+/// - the `deliveries` row is the truth and its `due_at` decides; the queue only says which rows to look at;
+/// - a claimed delivery is leased: unless its outcome is recorded before the lease ends, it falls due again;
+/// - what is due is claimed by classes in shares of 6 : 3 : 1, so a high one never waits behind a backlog of low and
+///   low never starves;
+/// - an id that is early, late, doubled or unknown is claimed by nobody.
+#[derive(Clone, Debug)]
+pub enum Queue {
+    /// The store's own `deliveries` table.
+    Local(LocalQueue),
+}
+
+impl Queue {
+    /// The queue in the store.
+    pub fn local(db: Db, clock: Clock) -> Self {
+        Self::Local(LocalQueue::new(db, clock))
+    }
+
+    /// Announces what is due now to the workers; gives when the next delivery will be due. The dispatcher calls it.
+    pub async fn publish_due(&self, channel: Channel) -> Result<Option<DateTime<Utc>>, StoreError> {
+        match self {
+            Self::Local(queue) => queue.publish_due(channel).await,
+        }
+    }
+
+    /// Waits until deliveries of a channel were announced, and claims up to `room` of them under a lease until
+    /// `lease` from now. Comes back empty when others were faster.
+    pub async fn claim(&self, channel: Channel, room: usize, lease: chrono::Duration) -> Result<Vec<Delivery>, StoreError> {
+        match self {
+            Self::Local(queue) => queue.claim(channel, room, lease).await,
+        }
+    }
+
+    /// `local`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Local(_) => "local",
+        }
+    }
+}
+
+/// Deals `room` places out to the classes 6 : 3 : 1; what one class does not need goes to the others, high first.
+///
+/// Gives (class, places) with the sum at most `room`, and never more for a class than are due.
+fn shares(due: &[(Class, i64)], room: usize) -> Vec<(Class, usize)> {
+    let want = |class| {
+        let count = due.iter().find(|(c, _)| *c == class).map_or(0, |(_, count)| *count);
+        usize::try_from(count).unwrap_or(0)
+    };
+    let mut places: Vec<(Class, usize)> = Vec::new();
+    let mut left = room;
+    for (class, share) in [(Class::High, 6), (Class::Normal, 3), (Class::Low, 1)] {
+        let fair = (room * share).div_ceil(10);
+        let taken = want(class).min(fair).min(left);
+        left -= taken;
+        places.push((class, taken));
+    }
+    for (class, taken) in &mut places {
+        let more = (want(*class) - *taken).min(left);
+        *taken += more;
+        left -= more;
+    }
+    places.retain(|(_, taken)| *taken > 0);
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_dealt_by_shares_and_none_is_wasted() {
+        let all = |high, normal, low| [(Class::High, high), (Class::Normal, normal), (Class::Low, low)];
+        for (due, room, expected) in [
+            (all(100, 100, 100), 10, vec![(Class::High, 6), (Class::Normal, 3), (Class::Low, 1)]),
+            (all(0, 0, 100), 10, vec![(Class::Low, 10)]),
+            (all(2, 100, 0), 10, vec![(Class::High, 2), (Class::Normal, 8)]),
+            (all(100, 0, 1), 10, vec![(Class::High, 9), (Class::Low, 1)]),
+            (all(0, 0, 0), 10, vec![]),
+            (all(5, 5, 5), 1, vec![(Class::High, 1)]),
+        ] {
+            assert_eq!(shares(&due, room), expected, "{due:?} in {room}");
+        }
+    }
+}

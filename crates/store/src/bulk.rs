@@ -1,0 +1,109 @@
+//! Many rows in one statement: arrays by UNNEST on Postgres, a multi-row VALUES on SQLite.
+
+use std::fmt::Write as _;
+
+/// `INSERT … SELECT * FROM UNNEST(…)`, whose text is the same for any number of rows.
+pub(crate) fn unnest(table: &str, columns: &[(&str, &str)], suffix: &str) -> String {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let mut sql = format!("INSERT INTO {table} ({}) SELECT * FROM UNNEST(", names.join(", "));
+    for (i, (_, kind)) in columns.iter().enumerate() {
+        let comma = if i == 0 { "" } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(sql, "{comma}${}::{kind}[]", i + 1);
+    }
+    sql.push_str(") ");
+    sql.push_str(suffix);
+    sql
+}
+
+/// `INSERT … VALUES (?,…),(?,…)…`.
+pub(crate) fn values(table: &str, columns: &[(&str, &str)], rows: usize, suffix: &str) -> String {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let row = format!("({})", vec!["?"; columns.len()].join(","));
+    let mut sql = format!("INSERT INTO {table} ({}) VALUES ", names.join(", "));
+    sql.reserve((row.len() + 1) * rows + suffix.len());
+    for i in 0..rows {
+        if i > 0 {
+            sql.push(',');
+        }
+        sql.push_str(&row);
+    }
+    sql.push(' ');
+    sql.push_str(suffix);
+    sql
+}
+
+/// Cuts rows into chunks of 256, 128, … 1, so that few statement texts exist and each stays prepared.
+pub(crate) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        if rows.is_empty() {
+            return None;
+        }
+        let largest = 1_usize << rows.len().ilog2();
+        let (chunk, rest) = rows.split_at(largest.min(256));
+        rows = rest;
+        Some(chunk)
+    })
+}
+
+/// Inserts every row, each column by an expression; gives the number of rows that went in.
+///
+/// `insert_many!(tx, "table", rows, "ON CONFLICT DO NOTHING", |row| { column: pg_type = expression, … })`
+macro_rules! insert_many {
+    ($tx:expr, $table:literal, $rows:expr, $suffix:literal, |$row:ident| { $($column:ident : $kind:ident = $value:expr),+ $(,)? }) => {{
+        const COLUMNS: &[(&str, &str)] = &[$((stringify!($column), stringify!($kind))),+];
+        let rows = $rows;
+        let mut inserted: u64 = 0;
+        match &mut $tx.0 {
+            $crate::db::Conn::PgTx(_) | $crate::db::Conn::Pg(_) => {
+                static SQL: std::sync::LazyLock<String> =
+                    std::sync::LazyLock::new(|| $crate::bulk::unnest($table, COLUMNS, $suffix));
+                if !rows.is_empty() {
+                    let query = sqlx::query::<sqlx::Postgres>(sqlx::AssertSqlSafe(SQL.as_str()));
+                    $(let query = query.bind(rows.iter().map(|$row| { let _ = $row; $value }).collect::<Vec<_>>());)+
+                    let done = match &mut $tx.0 {
+                        $crate::db::Conn::PgTx(tx) => query.execute(&mut **tx).await?,
+                        $crate::db::Conn::Pg(connection) => query.execute(&mut **connection).await?,
+                        _ => Default::default(),
+                    };
+                    inserted += done.rows_affected();
+                }
+            }
+            $crate::db::Conn::LiteTx(tx) => {
+                for chunk in $crate::bulk::chunks(rows) {
+                    let sql = $crate::bulk::values($table, COLUMNS, chunk.len(), $suffix);
+                    let mut query = sqlx::query::<sqlx::Sqlite>(sqlx::AssertSqlSafe(sql));
+                    for $row in chunk {
+                        $(query = query.bind($value);)+
+                    }
+                    inserted += query.execute(&mut **tx).await?.rows_affected();
+                }
+            }
+            $crate::db::Conn::Lite(_) => {}
+        }
+        inserted
+    }};
+}
+pub(crate) use insert_many;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_all_rows_in_order_with_few_sizes() {
+        for n in [0, 1, 2, 3, 63, 64, 255, 256, 257, 500] {
+            let rows: Vec<usize> = (0..n).collect();
+            let pieces: Vec<&[usize]> = chunks(&rows).collect();
+            assert_eq!(pieces.concat(), rows);
+            assert!(pieces.iter().all(|piece| piece.len().is_power_of_two() && piece.len() <= 256));
+        }
+    }
+
+    #[test]
+    fn both_texts_name_the_same_columns() {
+        let columns = [("id", "uuid"), ("title", "text")];
+        assert_eq!(unnest("t", &columns, "X"), "INSERT INTO t (id, title) SELECT * FROM UNNEST($1::uuid[], $2::text[]) X");
+        assert_eq!(values("t", &columns, 2, "X"), "INSERT INTO t (id, title) VALUES (?,?),(?,?) X");
+    }
+}

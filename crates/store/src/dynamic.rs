@@ -1,0 +1,88 @@
+//! Statements whose WHERE depends on what was asked. Text comes from this crate only; values are always bound.
+
+use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use crate::{
+    Session, StoreError,
+    db::on,
+};
+
+/// A value to bind.
+#[derive(Clone, Debug)]
+pub(crate) enum Bind {
+    Uuid(Uuid),
+    Text(String),
+    Int(i64),
+    Time(DateTime<Utc>),
+}
+
+/// A statement under construction: text and the values of its `$1`, `$2`, ….
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Statement {
+    sql: String,
+    binds: Vec<Bind>,
+}
+
+impl Statement {
+    pub(crate) fn new(sql: &'static str) -> Self {
+        Self { sql: sql.to_owned(), binds: Vec::new() }
+    }
+
+    /// Adds text of our own.
+    pub(crate) fn push(&mut self, sql: &'static str) -> &mut Self {
+        self.sql.push_str(sql);
+        self
+    }
+
+    /// Adds a value; may be called again for the same place of several values.
+    pub(crate) fn bind(&mut self, value: Bind) -> &mut Self {
+        self.binds.push(value);
+        self.sql.push('$');
+        self.sql.push_str(&self.binds.len().to_string());
+        self
+    }
+
+    /// Adds `(v1, v2, …)`; an empty list matches nothing on either database.
+    pub(crate) fn list(&mut self, values: impl IntoIterator<Item = Bind>) -> &mut Self {
+        self.push("(");
+        let mut empty = true;
+        for value in values {
+            if !empty {
+                self.push(", ");
+            }
+            empty = false;
+            self.bind(value);
+        }
+        if empty {
+            self.push("NULL");
+        }
+        self.push(")")
+    }
+
+    /// Runs it and reads all rows.
+    pub(crate) async fn fetch_all<T>(self, session: &mut Session) -> Result<Vec<T>, StoreError>
+    where
+        T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>
+            + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>
+            + Send
+            + Unpin,
+    {
+        macro_rules! run {
+            ($c:expr) => {{
+                let mut query = sqlx::query_as(AssertSqlSafe(self.sql));
+                for bind in self.binds {
+                    query = match bind {
+                        Bind::Uuid(value) => query.bind(value),
+                        Bind::Text(value) => query.bind(value),
+                        Bind::Int(value) => query.bind(value),
+                        Bind::Time(value) => query.bind(value),
+                    };
+                }
+                query.fetch_all($c).await?
+            }};
+        }
+        Ok(on!(session, |c| run!(c)))
+    }
+}

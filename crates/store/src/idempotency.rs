@@ -1,0 +1,137 @@
+//! The answers given under an Idempotency-Key, stored in the transaction of the change they answer.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use taskpost_common::{EventId, UserId};
+use uuid::Uuid;
+
+use crate::{
+    Session, StoreError, Tx,
+    bulk::insert_many,
+    db::on,
+    dynamic::{Bind, Statement},
+};
+
+/// Names one request: the same user sends the same key to the same route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId {
+    /// Who sent it.
+    pub user_id: UserId,
+    /// Method and path.
+    pub route: String,
+    /// The header's value.
+    pub key: String,
+}
+
+/// An answer as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// The Location header.
+    pub location: Option<String>,
+    /// The ETag header.
+    pub etag: Option<String>,
+    /// The Event-Id header.
+    pub event_id: Option<EventId>,
+    /// The body, JSON.
+    pub body: String,
+}
+
+/// A key with the digest of its request's body and its answer.
+#[derive(Clone, Debug)]
+pub struct KeyRow {
+    /// Which request.
+    pub id: KeyId,
+    /// Hexadecimal SHA-256 of the body.
+    pub body_hash: String,
+    /// What was answered.
+    pub answer: StoredAnswer,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Claims keys, each with its answer. Waits for a running twin in another transaction to end. What was there already
+/// is left as it is: read it by [`get`] and compare `created_at` and `body_hash`.
+pub async fn claim(tx: &mut Tx, rows: &mut [&KeyRow]) -> Result<u64, StoreError> {
+    // One order for everybody, so that two writers never wait for each other.
+    rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let rows: &[&KeyRow] = rows;
+    Ok(insert_many!(tx, "idempotency_keys", rows, "ON CONFLICT DO NOTHING", |r| {
+        user_id: uuid = r.id.user_id.0,
+        route: text = r.id.route.as_str(),
+        key: text = r.id.key.as_str(),
+        body_hash: text = r.body_hash.as_str(),
+        status: bigint = i64::from(r.answer.status),
+        location: text = r.answer.location.as_deref(),
+        etag: text = r.answer.etag.as_deref(),
+        event_id: uuid = r.answer.event_id.map(|id| id.0),
+        body: text = r.answer.body.as_str(),
+        created_at: timestamptz = r.created_at,
+    }))
+}
+
+/// Stores the answer of a key that this transaction has claimed.
+pub async fn answer(tx: &mut Tx, id: &KeyId, answer: &StoredAnswer) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE idempotency_keys SET status = $1, location = $2, etag = $3, event_id = $4, body = $5
+        WHERE user_id = $6 AND route = $7 AND key = $8";
+    on!(tx, |c| sqlx::query(SQL)
+        .bind(i64::from(answer.status))
+        .bind(answer.location.as_deref())
+        .bind(answer.etag.as_deref())
+        .bind(answer.event_id.map(|id| id.0))
+        .bind(&answer.body)
+        .bind(id.user_id.0)
+        .bind(&id.route)
+        .bind(&id.key)
+        .execute(c)
+        .await
+        .map(drop)?);
+    Ok(())
+}
+
+/// The stored rows of these keys. By a statement of its own, after [`claim`], so that it sees what a twin committed.
+pub async fn get(session: &mut Session, ids: &[&KeyId]) -> Result<Vec<KeyRow>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut statement = Statement::new("SELECT * FROM idempotency_keys WHERE FALSE");
+    for id in ids {
+        statement.push(" OR (user_id = ").bind(Bind::Uuid(id.user_id.0)).push(" AND route = ");
+        statement.bind(Bind::Text(id.route.clone())).push(" AND key = ").bind(Bind::Text(id.key.clone())).push(")");
+    }
+    let rows: Vec<Row> = statement.fetch_all(session).await?;
+    Ok(rows.into_iter().map(KeyRow::from).collect())
+}
+
+#[derive(FromRow)]
+struct Row {
+    user_id: Uuid,
+    route: String,
+    key: String,
+    body_hash: String,
+    status: i64,
+    location: Option<String>,
+    etag: Option<String>,
+    event_id: Option<Uuid>,
+    body: String,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Row> for KeyRow {
+    fn from(row: Row) -> Self {
+        Self {
+            id: KeyId { user_id: UserId(row.user_id), route: row.route, key: row.key },
+            body_hash: row.body_hash,
+            answer: StoredAnswer {
+                status: u16::try_from(row.status).unwrap_or_default(),
+                location: row.location,
+                etag: row.etag,
+                event_id: row.event_id.map(EventId),
+                body: row.body,
+            },
+            created_at: row.created_at,
+        }
+    }
+}

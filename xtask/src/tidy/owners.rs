@@ -1,0 +1,50 @@
+//! Libraries that only one crate may touch, so that each can be exchanged in one place.
+
+use super::Finding;
+use super::tree::Tree;
+
+/// A library and the crates that may use it. Brokers are reached through ports; `common` does no I/O.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("backoff", &["taskpost-common"]),
+    ("sqlx", &["taskpost-store", "taskpost-testkit"]),
+    ("axum", &["taskpost-api", "taskpost-testkit"]),
+    ("rdkafka", &["taskpost-ports", "taskpost-testkit"]),
+    ("lapin", &["taskpost-ports", "taskpost-testkit"]),
+    ("redis", &["taskpost-ports", "taskpost-testkit"]),
+];
+
+/// Nobody but its owners names a library, not even for tests.
+pub fn each_library_stays_in_its_crate(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for package in &tree.packages {
+        for dependency in &package.dependencies {
+            let owners = OWNERS.iter().find(|(library, _)| *library == dependency.name);
+            if let Some((library, owners)) =
+                owners.filter(|(_, owners)| !owners.contains(&package.name.as_str()))
+            {
+                let what = format!("uses {library}, which is only for {}", owners.join(" and "));
+                findings.push(Finding::error(format!("crate {}", package.name), what));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_outside_its_crate_is_found() {
+        let fine =
+            Tree::of_packages(&["taskpost-common: backoff", "taskpost-store: sqlx", "taskpost-api: axum"]);
+        assert_eq!(each_library_stays_in_its_crate(&fine), []);
+        for wrong in ["taskpost-ports: backoff", "taskpost: axum", "taskpost-tracker: dev=sqlx"] {
+            assert_eq!(each_library_stays_in_its_crate(&Tree::of_packages(&[wrong])).len(), 1, "{wrong}");
+        }
+        for library in ["sqlx", "axum", "rdkafka", "lapin", "redis"] {
+            let wrong = Tree::of_packages(&[&format!("taskpost-common: {library}")]);
+            assert_eq!(each_library_stays_in_its_crate(&wrong).len(), 1, "{library}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Where this checkout is, and cargo as it should be called from inside a `cargo run`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::environment;
+
+/// This checkout.
+pub struct Workspace {
+    /// The folder with the workspace's Cargo.toml.
+    pub root: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the checkout xtask was built from.
+    pub fn find() -> Result<Self> {
+        let package = environment::variable("CARGO_MANIFEST_DIR");
+        let package = package.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = package.parent().context("xtask has no folder above it")?.to_path_buf();
+        ensure!(
+            root.join("Cargo.lock").is_file(),
+            "{} is not the workspace; run `cargo xtask` in the checkout",
+            root.display()
+        );
+        Ok(Self { root })
+    }
+
+    /// `cargo <subcommand>` in the root. What the outer `cargo run` told xtask about itself is hidden, so that build
+    /// scripts do not take it for a change.
+    pub fn cargo(&self, subcommand: &str) -> Command {
+        let mut cargo = Command::new(environment::variable("CARGO").unwrap_or_else(|| "cargo".to_owned()));
+        for prefix in ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_NAME", "CARGO_CRATE_NAME"] {
+            environment::hide_all(&mut cargo, prefix);
+        }
+        cargo.current_dir(&self.root).arg(subcommand);
+        cargo
+    }
+
+    /// The folder of one service: its state, and its data where possible.
+    pub fn service_folder(&self, service: &str) -> PathBuf {
+        self.services_folder().join(service)
+    }
+
+    /// The folder of all services.
+    pub fn services_folder(&self) -> PathBuf {
+        self.root.join("target").join("services")
+    }
+
+    /// A short name that differs between checkouts and stays the same for one.
+    pub fn tag(&self) -> String {
+        format!("taskpost-{:016x}", fnv1a(&self.root))
+    }
+}
+
+/// FNV-1a: unlike the standard library's hasher it is the same under every compiler.
+fn fnv1a(path: &Path) -> u64 {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkouts_have_different_tags() {
+        let tag = |root: &str| Workspace { root: PathBuf::from(root) }.tag();
+        assert_eq!(tag("a/b"), tag("a/b"));
+        assert_ne!(tag("a/b"), tag("a/c"));
+        assert_eq!(fnv1a(Path::new("a")), 0xaf63_dc4c_8601_ec8c);
+    }
+}
