@@ -13,7 +13,13 @@ mod wire;
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
     time::{Duration, Instant},
 };
 
@@ -127,15 +133,33 @@ struct Server {
     http: auto::Builder<TokioExecutor>,
     places: Arc<Places>,
     refuser: Refuser,
-    /// Woken once, when connections are to finish.
-    draining: Arc<Notify>,
+    /// Set and woken once, when connections are to finish.
+    draining: AtomicBool,
+    drain: Arc<Notify>,
 }
 
 impl Server {
     fn new(router: Router, limits: Limits) -> Self {
         let places = Arc::new(Places::new(&limits));
         let http = protocols(&limits);
-        Self { router, limits, http, places, refuser: Refuser::default(), draining: Arc::default() }
+        Self {
+            router,
+            limits,
+            http,
+            places,
+            refuser: Refuser::default(),
+            draining: AtomicBool::new(false),
+            drain: Arc::default(),
+        }
+    }
+
+    fn begin_drain(&self) {
+        self.draining.store(true, Release);
+        self.drain.notify_waiters();
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Acquire)
     }
 }
 
@@ -188,7 +212,7 @@ fn admit(server: &Arc<Server>, stream: TcpStream, peer: SocketAddr, tasks: &mut 
     match server.places.take(peer.ip()) {
         Ok(place) => {
             // Made here, so that it also hears of a drain that begins before the task does.
-            let drain = Arc::clone(&server.draining).notified_owned();
+            let drain = Arc::clone(&server.drain).notified_owned();
             tasks.spawn(connection::run(Arc::clone(server), stream, peer, place, drain));
         }
         Err(Refusal::Full) => {
@@ -201,7 +225,7 @@ fn admit(server: &Arc<Server>, stream: TcpStream, peer: SocketAddr, tasks: &mut 
 }
 
 async fn drain(server: &Server, mut tasks: JoinSet<()>) -> Result<(), ServeError> {
-    server.draining.notify_waiters();
+    server.begin_drain();
     let finished = async {
         while let Some(ended) = tasks.join_next().await {
             report(ended);

@@ -1,1 +1,65 @@
-//! Steps 3 to 5: sequencer, consumer groups and their runner.
+//! Steps 3 to 5 of 7: events get their positions, are read in order, and become notifications and deliveries.
+//!
+//! Before: `crates/tracker/src/committer.rs`, which commits tasks with their events. Here, in order:
+//! [`sequencer`] (outbox → `events`), [`runner`] (log → decode → apply → commit) and [`groups`] (what an event
+//! means). Next: `workers/src/dispatcher.rs`, which takes up the deliveries.
+
+mod attempt;
+mod gauges;
+pub mod group;
+pub mod groups;
+mod housekeeping;
+mod outage;
+pub mod redrive;
+pub mod runner;
+pub mod sequencer;
+
+use std::sync::Arc;
+
+use taskpost_common::{Clock, UserId};
+use taskpost_ports::{Log, Wakes};
+use taskpost_store::{Db, Viewer};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use group::{Applied, ApplyError, Decoded, Group};
+use groups::{Notifier, Webhooks};
+pub use runner::Runner;
+
+/// Consumers see everything; whom they tell is decided for each recipient.
+const EVERYTHING: Viewer = Viewer { user_id: UserId(Uuid::nil()), admin: true };
+
+/// What the consumers work with. Any number of processes may run them at once: positions are fenced by the store,
+/// and effects by each group's progress.
+#[derive(Clone, Debug)]
+pub struct Consumers {
+    /// The store.
+    pub db: Db,
+    /// The events.
+    pub log: Log,
+    /// The bells of this process.
+    pub wakes: Wakes,
+    /// Time and ids.
+    pub clock: Clock,
+}
+
+impl Consumers {
+    /// Starts every loop as a task of its own. On `stop` each finishes what it holds and ends; one that ends before
+    /// has panicked.
+    pub fn start(self, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+        if self.db.has_outbox() {
+            tasks.spawn(sequencer::run(self.db.clone(), self.wakes.clone(), stop.clone()));
+        }
+        self.start_group(Notifier::new(self.clock.clone()), tasks, stop);
+        self.start_group(Webhooks::new(self.clock.clone()), tasks, stop);
+        tasks.spawn(gauges::run(self.clone(), &[Notifier::NAME, Webhooks::NAME], stop.clone()));
+        tasks.spawn(housekeeping::run(self, stop.clone()));
+    }
+
+    fn start_group<G: Group>(&self, group: G, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+        let group = Arc::new(group);
+        tasks.spawn(Runner::new(Arc::clone(&group), self).run(stop.clone()));
+        tasks.spawn(redrive::run(group, self.clone(), stop.clone()));
+    }
+}

@@ -113,7 +113,7 @@ async fn an_answer_is_read_whatever_its_status() {
     let receiver = Receiver::start(Script::Reply(reply)).await;
     let answer = post(&open(&receiver), &receiver.url("hook.example")).await.unwrap();
     let expected =
-        Answer { status: 429, retry_after: Some(Duration::from_secs(120)), excerpt: "slow down".to_owned() };
+        Answer { status: 429, retry_after: Some(Duration::from_mins(2)), excerpt: "slow down".to_owned() };
     assert_eq!(answer, expected);
     let head = receiver.last_head();
     assert!(head.starts_with("POST / HTTP/1.1\r\n"), "{head}");

@@ -30,13 +30,25 @@ pub(super) fn answer(
     request.extensions_mut().insert(ConnectInfo(peer));
     // The router is always ready, and a clone is a count.
     let answering = router.clone().call(request);
-    async move { Ok(answering.await?.map(|body| Answer { body, open })) }
+    async move { Ok(answering.await?.map(|body| Answer { body, rest: Bytes::new(), open })) }
 }
 
 /// An answer's body, whose end is the request's.
 pub(super) struct Answer {
     body: Body,
+    /// What is left of a frame that was too large to give at once.
+    rest: Bytes,
     open: Open,
+}
+
+/// The most given at once to an HTTP/2 stream, in bytes. hyper takes a frame of any size off our hands and keeps it
+/// until the client has room, which we could not see.
+const PART: usize = 16 * 1024;
+
+impl Answer {
+    fn part(&mut self) -> Frame<Bytes> {
+        Frame::data(self.rest.split_to(self.rest.len().min(PART)))
+    }
 }
 
 impl HttpBody for Answer {
@@ -47,17 +59,36 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let polled = if self.rest.is_empty() {
+            Pin::new(&mut self.body).poll_frame(cx)
+        } else {
+            Poll::Ready(Some(Ok(self.part())))
+        };
+        if !self.open.h2 {
+            return polled;
+        }
         self.open.owes(polled.is_ready());
-        polled
+        match polled {
+            Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| data.len() > PART) => {
+                self.rest = frame.into_data().unwrap_or_default();
+                Poll::Ready(Some(Ok(self.part())))
+            }
+            other => other,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, body) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 
@@ -75,11 +106,8 @@ impl Open {
     }
 
     /// Whether the peer's window is what the body waits for: hyper asks it for more only when there is room, so from
-    /// giving a frame until it is asked again, the rest is owed. On HTTP/1 the socket tells.
+    /// giving a frame until it is asked again, the rest is owed. HTTP/2 only: on HTTP/1 the socket tells.
     fn owes(&mut self, owes: bool) {
-        if !self.h2 {
-            return;
-        }
         if owes {
             self.activity.progress();
         }

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use metrics::counter;
 use tokio::{
     net::TcpStream,
+    task::unconstrained,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -42,14 +43,19 @@ pub(super) async fn run(
     let mut deadline = Deadline::new(&activity, &server.limits);
     let mut timer = pin!(sleep_until(deadline.armed));
     let mut drain = pin!(drain);
-    let mut leaving = false;
+    let (mut leaving, mut known) = (false, None);
 
     let overdue = poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = http.as_mut().poll(cx) {
                 return Poll::Ready(after(ended, &activity));
             }
-            let asked = !leaving && drain.as_mut().poll(cx).is_ready();
+            if !is_known(&mut known, cx.waker()) {
+                // Both keep the waker, so polling them once is enough, and they are not cheap.
+                register(drain.as_mut(), cx);
+                register(timer.as_mut(), cx);
+            }
+            let asked = !leaving && server.draining();
             match deadline.poll(timer.as_mut(), cx) {
                 Poll::Ready(Overdue::Idle) if !leaving => deadline.watch.leave(),
                 Poll::Ready(overdue) => return Poll::Ready(Some(overdue)),
@@ -63,6 +69,20 @@ pub(super) async fn run(
     if let Some(overdue) = overdue.await {
         counter!("taskpost_http_connections_closed_total", "reason" => overdue.name()).increment(1);
     }
+}
+
+/// Whether `waker` is the one that was known before; it is from now on.
+fn is_known(known: &mut Option<Waker>, waker: &Waker) -> bool {
+    if known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        return true;
+    }
+    *known = Some(waker.clone());
+    false
+}
+
+/// Lets `future` wake this task. Outside tokio's budget: out of it, a poll would wake the task but register nothing.
+fn register(future: Pin<&mut impl Future>, cx: &mut Context<'_>) {
+    let _ = pin!(unconstrained(future)).poll(cx);
 }
 
 /// What was overdue on a connection that ended by itself.
@@ -95,22 +115,25 @@ impl<'a> Deadline<'a> {
         if let Some((due, _)) = due
             && due < self.armed
         {
-            self.arm(due, timer.as_mut());
+            self.arm(due, timer.as_mut(), cx);
         }
-        while timer.as_mut().poll(cx).is_ready() {
+        // A timer that was set before knows this task's waker.
+        while timer.is_elapsed() {
             let now = Instant::now();
             match due {
                 Some((due, overdue)) if due <= now => return Poll::Ready(overdue),
-                Some((due, _)) => self.arm(due, timer.as_mut()),
-                None => self.arm(now + LOOK_AGAIN, timer.as_mut()),
+                Some((due, _)) => self.arm(due, timer.as_mut(), cx),
+                None => self.arm(now + LOOK_AGAIN, timer.as_mut(), cx),
             }
         }
         Poll::Pending
     }
 
-    fn arm(&mut self, at: Instant, timer: Pin<&mut Sleep>) {
+    fn arm(&mut self, at: Instant, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) {
         self.armed = at;
-        timer.reset(at);
+        timer.as_mut().reset(at);
+        // When it is due at once, the caller sees it elapsed.
+        register(timer, cx);
     }
 }
 

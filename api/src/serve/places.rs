@@ -56,7 +56,7 @@ impl Places {
     /// A place for a connection from `ip`; a refusal is counted.
     pub(super) fn take(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refusal> {
         let key = (!self.proxies.contains(ip)).then(|| rate_key(ip));
-        self.lock().take(key, self.most, self.most_of_one).inspect_err(|refusal| refusal.count())?;
+        self.lock().take(key, self.most, self.most_of_one).inspect_err(Refusal::count)?;
         self.gauge.increment(1.0);
         Ok(Place { places: Arc::clone(self), key })
     }

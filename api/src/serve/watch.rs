@@ -27,7 +27,7 @@ pub(super) struct Activity {
 impl Activity {
     /// Bytes came in.
     pub(super) fn read(&self, bytes: usize) {
-        self.read.fetch_add(bytes, Relaxed);
+        raise(&self.read, bytes);
     }
 
     /// The connection preface of HTTP/2 came in.
@@ -52,7 +52,7 @@ impl Activity {
 
     /// A request's head is complete.
     pub(super) fn begin(&self) {
-        self.requests.fetch_add(1, Relaxed);
+        raise(&self.requests, 1);
         self.open.fetch_add(1, Relaxed);
     }
 
@@ -74,6 +74,11 @@ impl Activity {
     pub(super) fn progress(&self) {
         self.frames.fetch_add(1, Relaxed);
     }
+}
+
+/// Adds to a count that only the connection's own task changes, which saves a locked instruction.
+fn raise(count: &AtomicUsize, by: usize) {
+    count.store(count.load(Relaxed).wrapping_add(by), Relaxed);
 }
 
 /// Why a connection is closed before its client wants it.

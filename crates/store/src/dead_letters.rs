@@ -12,6 +12,9 @@ use crate::{
     dynamic::{Bind, Statement},
 };
 
+/// How many tries the history of a letter keeps, however often it is redriven.
+const MAX_TRIES: usize = 100;
+
 /// Where a letter comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -60,10 +63,23 @@ pub struct NewLetter {
 pub fn history(
     tries: impl Iterator<Item = (DateTime<Utc>, Option<String>, Option<i64>)>,
 ) -> Result<String, StoreError> {
-    let tries: Vec<Value> = tries
-        .map(|(at, error, status)| json!({"at": at.to_rfc3339_opts(SecondsFormat::Micros, true), "error": error, "status_code": status}))
-        .collect();
+    let tries: Vec<Value> = tries.map(|(at, error, status)| one_try(at, error.as_deref(), status)).collect();
     Ok(serde_json::to_string(&json!({"attempts": tries}))?)
+}
+
+fn one_try(at: DateTime<Utc>, error: Option<&str>, status: Option<i64>) -> Value {
+    json!({"at": at.to_rfc3339_opts(SecondsFormat::Micros, true), "error": error, "status_code": status})
+}
+
+/// A history with one more try at its end, of the last [`MAX_TRIES`]. One that cannot be read must not keep a letter
+/// from being put back, so it begins anew.
+fn one_more(history: &str, at: DateTime<Utc>, error: &str) -> String {
+    let mut history: Value = serde_json::from_str(history).unwrap_or_default();
+    let known = history.get_mut("attempts").and_then(Value::as_array_mut);
+    let mut tries = known.map(std::mem::take).unwrap_or_default();
+    tries.push(one_try(at, Some(error), None));
+    tries.drain(..tries.len().saturating_sub(MAX_TRIES));
+    json!({"attempts": tries}).to_string()
 }
 
 /// Keeps a letter.
@@ -124,7 +140,7 @@ pub struct DeadLetter {
     pub attempts: String,
     /// What could not be handled.
     pub payload: String,
-    /// `dead`, `redriven` or `discarded`.
+    /// `dead`, `redriving` (a letter of the log that waits for its group), `redriven` or `discarded`.
     pub state: String,
     /// When it was buried.
     pub created_at: DateTime<Utc>,
@@ -137,7 +153,7 @@ pub struct DeadLetter {
 /// Which letters are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct LetterFilter {
-    /// `dead`, `redriven` or `discarded`.
+    /// `dead`, `redriving`, `redriven` or `discarded`.
     pub state: Option<String>,
     /// `log` or `queue`.
     pub source: Option<String>,
@@ -212,6 +228,68 @@ pub async fn resolve(tx: &mut Tx, id: DeadLetterId, verdict: Verdict<'_>, by: Us
     Ok(rows == 1)
 }
 
+/// Asks a letter's consumer group to handle it once more, with another payload when one is given. `false` when it is
+/// not a dead letter of the log: one of the queue is revived by its delivery.
+pub async fn request_redrive(
+    tx: &mut Tx,
+    id: DeadLetterId,
+    payload: Option<&str>,
+    by: UserId,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    const SQL: &str = "
+        UPDATE dead_letters SET state = 'redriving', payload = COALESCE($1, payload), resolved_by = $2, resolved_at = $3
+        WHERE id = $4 AND state = 'dead' AND source = 'log'";
+    let rows = on!(tx, |c| sqlx::query(SQL)
+        .bind(payload)
+        .bind(by.0)
+        .bind(now)
+        .bind(id.0)
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(rows == 1)
+}
+
+/// Letters that wait for a consumer group to handle them once more, oldest first.
+pub async fn redriving(session: &mut Session, handler: &str, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    const SQL: &str = "SELECT * FROM dead_letters WHERE state = 'redriving' AND handler = $1 ORDER BY id LIMIT $2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(on!(session, |c| sqlx::query_as(SQL).bind(handler).bind(limit).fetch_all(c).await?))
+}
+
+/// Records, in the transaction of the handler's effects, how a redrive ended: redriven, or dead again with its new
+/// reason and one more try. `false` when the letter does not wait any more: another was faster, and the caller must
+/// roll back.
+pub async fn finish_redrive(
+    tx: &mut Tx,
+    id: DeadLetterId,
+    outcome: Result<(), &str>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    const DONE: &str = "UPDATE dead_letters SET state = 'redriven', resolved_at = $1 WHERE id = $2 AND state = 'redriving'";
+    const DEAD: &str = "
+        UPDATE dead_letters SET state = 'dead', reason = $1, fingerprint = $2, attempts = $3, resolved_by = NULL,
+            resolved_at = NULL
+        WHERE id = $4 AND state = 'redriving'";
+    let rows = match outcome {
+        Ok(()) => on!(tx, |c| sqlx::query(DONE).bind(now).bind(id.0).execute(c).await?.rows_affected()),
+        Err(reason) => {
+            let Some(letter) = get(tx, id).await? else { return Ok(false) };
+            let attempts = one_more(&letter.attempts, now, reason);
+            on!(tx, |c| sqlx::query(DEAD)
+                .bind(reason)
+                .bind(fingerprint(&letter.handler, reason))
+                .bind(attempts)
+                .bind(id.0)
+                .execute(c)
+                .await?
+                .rows_affected())
+        }
+    };
+    Ok(rows == 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,5 +300,25 @@ mod tests {
         assert_eq!(one, fingerprint("webhook", "the receiver answered 500 after 9 ms"));
         assert_ne!(one, fingerprint("email", "the receiver answered 503 after 12 ms"));
         assert!(fingerprint("webhook", &"ü".repeat(1_000)).len() < 400);
+    }
+
+    #[test]
+    fn a_history_grows_at_its_end_up_to_a_limit() {
+        let at = DateTime::<Utc>::UNIX_EPOCH;
+        let mut text = history(std::iter::once((at, Some("first".to_owned()), Some(503)))).unwrap();
+        text = one_more(&text, at, "second");
+        let two: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(two["attempts"][0]["status_code"], 503);
+        assert_eq!(two["attempts"][1]["error"], "second");
+        for i in 0..MAX_TRIES {
+            text = one_more(&text, at, &format!("try {i}"));
+        }
+        let many: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(many["attempts"].as_array().unwrap().len(), MAX_TRIES);
+        assert_eq!(many["attempts"][MAX_TRIES - 1]["error"], format!("try {}", MAX_TRIES - 1));
+        for unreadable in ["", "[]", "{}", r#"{"attempts":3}"#] {
+            let begun: Value = serde_json::from_str(&one_more(unreadable, at, "first")).unwrap();
+            assert_eq!(begun["attempts"][0]["error"], "first", "{unreadable}");
+        }
     }
 }

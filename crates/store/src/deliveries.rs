@@ -3,20 +3,17 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use taskpost_common::{
-    AttemptId, DeadLetterId, DeliveryId, EndpointId, Event, EventId, NotificationId, UserId,
-    delivery::{AttemptOutcome, DeliveryState},
-    event::DeliveryExhausted,
+    AttemptId, DeliveryId, EndpointId, EventId, NotificationId, UserId,
+    delivery::DeliveryState,
     notification::{Channel, Class},
 };
 use uuid::Uuid;
 
-use crate::{
-    Change, Db, Session, StoreError, Tx,
-    bulk::insert_many,
-    db::on,
-    dead_letters::{self, NewLetter, Source},
-    events::{self, NewEvent, SeenBy},
-};
+use crate::{Db, Session, StoreError, Tx, bulk::insert_many, db::on};
+
+mod settle;
+
+pub use settle::{Attempt, Settlement, settle, settle_many};
 
 /// A delivery to be made.
 #[derive(Clone, Debug)]
@@ -90,197 +87,96 @@ pub struct Delivery {
     pub created_at: DateTime<Utc>,
 }
 
-/// Claims up to `limit` due deliveries of a lane: each falls due again at `until` unless its outcome is recorded
-/// before. No two callers get the same one under the same lease.
+/// One lane of [`claim`], [`due`] and [`agenda`]: the unfinished deliveries of channel `$1` and a class, by when they are due.
+macro_rules! lane {
+    ($what:literal, $class:literal, $($and:tt)+) => {
+        concat!(
+            "SELECT * FROM (SELECT ", $what, " FROM deliveries WHERE channel = $1 AND class = '", $class,
+            "' AND finished_at IS NULL ", $($and)+, ") AS ", $class
+        )
+    };
+}
+
+/// Claims up to so many due deliveries of each class, in one transaction: each falls due again at `until` unless its
+/// outcome is recorded before. No two callers get the same one under the same lease.
 pub async fn claim(
     db: &Db,
     channel: Channel,
-    class: Class,
-    limit: usize,
+    places: &[(Class, usize)],
     now: DateTime<Utc>,
     until: DateTime<Utc>,
 ) -> Result<Vec<Delivery>, StoreError> {
     macro_rules! sql {
         ($skip:literal) => {
             concat!(
-                "UPDATE deliveries SET state = 'sending', lease = lease + 1, due_at = $1, updated_at = $2
-                 WHERE id IN (SELECT id FROM deliveries
-                     WHERE channel = $3 AND class = $4 AND due_at <= $2 AND finished_at IS NULL
-                     ORDER BY due_at LIMIT $5 ",
-                $skip,
+                "UPDATE deliveries SET state = 'sending', lease = lease + 1, due_at = $3, updated_at = $2 WHERE id IN (",
+                lane!("id", "high", concat!("AND due_at <= $2 ORDER BY due_at LIMIT $4", $skip)), " UNION ALL ",
+                lane!("id", "normal", concat!("AND due_at <= $2 ORDER BY due_at LIMIT $5", $skip)), " UNION ALL ",
+                lane!("id", "low", concat!("AND due_at <= $2 ORDER BY due_at LIMIT $6", $skip)),
                 ") RETURNING *"
             )
         };
     }
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let limit = |class| {
+        let places: usize = places.iter().filter(|(of, _)| *of == class).map(|(_, places)| *places).sum();
+        i64::try_from(places).unwrap_or(i64::MAX)
+    };
     let mut tx = db.begin().await?;
-    let sql = if tx.is_postgres() { sql!("FOR UPDATE SKIP LOCKED") } else { sql!("") };
+    let sql = if tx.is_postgres() { sql!(" FOR UPDATE SKIP LOCKED") } else { sql!("") };
     let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(sql)
-        .bind(until)
-        .bind(now)
         .bind(channel.as_str())
-        .bind(class.as_str())
-        .bind(limit)
+        .bind(now)
+        .bind(until)
+        .bind(limit(Class::High))
+        .bind(limit(Class::Normal))
+        .bind(limit(Class::Low))
         .fetch_all(c)
         .await?);
     tx.commit().await?;
     let mut claimed: Vec<Delivery> = rows.into_iter().map(Delivery::from).collect();
-    claimed.sort_unstable_by_key(|delivery| delivery.id);
+    claimed.sort_unstable_by_key(|delivery| (delivery.class, delivery.id));
     Ok(claimed)
 }
 
-/// How many deliveries of each class of a channel are due, up to `most` of each.
+/// How many deliveries of each class of a channel are due, up to `most` of each; classes without any are left out.
 pub async fn due(session: &mut Session, channel: Channel, now: DateTime<Utc>, most: i64) -> Result<Vec<(Class, i64)>, StoreError> {
-    const SQL: &str = "
-        SELECT count(*) FROM (SELECT 1 FROM deliveries
-            WHERE channel = $1 AND class = $2 AND due_at <= $3 AND finished_at IS NULL LIMIT $4) AS due";
-    let mut counts = Vec::with_capacity(Class::ALL.len());
-    for &class in Class::ALL {
-        let (count,): (i64,) = on!(session, |c| sqlx::query_as(SQL)
-            .bind(channel.as_str())
-            .bind(class.as_str())
-            .bind(now)
-            .bind(most)
-            .fetch_one(c)
-            .await?);
-        counts.push((class, count));
-    }
-    Ok(counts)
+    const SQL: &str = concat!(
+        "SELECT class, count(*) FROM (",
+        lane!("class", "high", "AND due_at <= $2 LIMIT $3"), " UNION ALL ",
+        lane!("class", "normal", "AND due_at <= $2 LIMIT $3"), " UNION ALL ",
+        lane!("class", "low", "AND due_at <= $2 LIMIT $3"),
+        ") AS due GROUP BY class"
+    );
+    let rows: Vec<(String, i64)> =
+        on!(session, |c| sqlx::query_as(SQL).bind(channel.as_str()).bind(now).bind(most).fetch_all(c).await?);
+    rows.into_iter()
+        .map(|(class, count)| class.parse().map(|class| (class, count)).map_err(|_| StoreError::Corrupt(class)))
+        .collect()
 }
 
-/// When the next unfinished delivery of a channel is due.
-pub async fn next_due(session: &mut Session, channel: Channel) -> Result<Option<DateTime<Utc>>, StoreError> {
-    const SQL: &str = "
-        SELECT due_at FROM deliveries WHERE channel = $1 AND class = $2 AND finished_at IS NULL ORDER BY due_at LIMIT 1";
-    let mut next: Option<DateTime<Utc>> = None;
-    for class in Class::ALL {
-        let row: Option<(DateTime<Utc>,)> = on!(session, |c| sqlx::query_as(SQL)
-            .bind(channel.as_str())
-            .bind(class.as_str())
-            .fetch_optional(c)
-            .await?);
-        next = next.into_iter().chain(row.map(|(due,)| due)).min();
-    }
-    Ok(next)
+/// What a channel has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agenda {
+    /// Whether anything is due.
+    pub due: bool,
+    /// When the first of what is not due yet will be.
+    pub next: Option<DateTime<Utc>>,
 }
 
-/// One try.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// How it ended.
-    pub outcome: AttemptOutcome,
-    /// The receiver's HTTP status.
-    pub status_code: Option<u16>,
-    /// What failed, in words.
-    pub error: Option<String>,
-    /// The first of what the receiver said, at most 1 KiB.
-    pub excerpt: Option<String>,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// How long it took.
-    pub duration_ms: i64,
-}
-
-/// What becomes of a claimed delivery.
-#[derive(Clone, Debug)]
-pub enum Settlement {
-    /// Delivered.
-    Delivered(Attempt),
-    /// Due again at a time.
-    Retry(Attempt, DateTime<Utc>),
-    /// Due again at a time; it cost no try.
-    Snooze(DateTime<Utc>),
-    /// Given up: a dead letter and `delivery.exhausted`.
-    Bury(Attempt),
-    /// Its target is gone or switched off; nothing is sent and nobody is alarmed.
-    Cancel(String),
-}
-
-/// Records what became of a delivery under its lease. `false` when the lease has passed to another: nothing is changed.
-pub async fn settle(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, settlement: &Settlement) -> Result<bool, StoreError> {
-    const SQL: &str = "
-        UPDATE deliveries SET state = $1, attempt = $2, due_at = $3, finished_at = $4, updated_at = $5
-        WHERE id = $6 AND lease = $7 AND finished_at IS NULL";
-    let now = change.clock.now();
-    let tried = delivery.attempt + 1;
-    let (state, attempt, due_at, finished_at) = match settlement {
-        Settlement::Delivered(_) => (DeliveryState::Delivered, tried, now, Some(now)),
-        Settlement::Retry(_, at) => (DeliveryState::Retrying, tried, *at, None),
-        Settlement::Snooze(at) => (DeliveryState::Scheduled, delivery.attempt, *at, None),
-        Settlement::Bury(_) => (DeliveryState::Dead, tried, now, Some(now)),
-        Settlement::Cancel(_) => (DeliveryState::Cancelled, delivery.attempt, now, Some(now)),
-    };
-    let rows = on!(tx, |c| sqlx::query(SQL)
-        .bind(state.as_str())
-        .bind(attempt)
-        .bind(due_at)
-        .bind(finished_at)
-        .bind(now)
-        .bind(delivery.id.0)
-        .bind(delivery.lease)
-        .execute(c)
-        .await?
-        .rows_affected());
-    if rows == 0 {
-        return Ok(false);
-    }
-    if let Settlement::Delivered(attempt) | Settlement::Retry(attempt, _) | Settlement::Bury(attempt) = settlement {
-        insert_attempt(tx, change, delivery, tried, attempt).await?;
-    }
-    if let Settlement::Bury(attempt) = settlement {
-        bury(tx, change, delivery, attempt).await?;
-    }
-    Ok(true)
-}
-
-async fn insert_attempt(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, number: i64, attempt: &Attempt) -> Result<(), StoreError> {
-    const SQL: &str = "
-        INSERT INTO attempts (id, delivery_id, number, outcome, status_code, error, excerpt, started_at, duration_ms)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    let id: AttemptId = change.clock.id();
-    on!(tx, |c| sqlx::query(SQL)
-        .bind(id.0)
-        .bind(delivery.id.0)
-        .bind(number)
-        .bind(attempt.outcome.as_str())
-        .bind(attempt.status_code.map(i64::from))
-        .bind(attempt.error.as_deref())
-        .bind(attempt.excerpt.as_deref())
-        .bind(attempt.started_at)
-        .bind(attempt.duration_ms)
-        .execute(c)
-        .await
-        .map(drop)?);
-    Ok(())
-}
-
-async fn bury(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, last: &Attempt) -> Result<(), StoreError> {
-    let reason = last.error.clone().unwrap_or_else(|| last.outcome.to_string());
-    let attempts = attempts(tx, delivery.id).await?;
-    let letter = NewLetter {
-        id: change.clock.id::<DeadLetterId>(),
-        source: Source::Queue,
-        handler: delivery.channel.to_string(),
-        event_id: Some(delivery.event_id),
-        position: None,
-        delivery_id: Some(delivery.id),
-        reason: reason.clone(),
-        attempts: dead_letters::history(attempts.iter().map(|row| (row.started_at, row.error.clone(), row.status_code)))?,
-        payload: delivery.payload.clone(),
-        created_at: change.clock.now(),
-    };
-    dead_letters::insert(tx, &letter).await?;
-    let fact = Event::DeliveryExhausted(DeliveryExhausted {
-        delivery_id: delivery.id,
-        channel: delivery.channel,
-        endpoint_id: delivery.endpoint_id,
-        user_id: delivery.user_id,
-        reason,
-    });
-    // The owner of a webhook sees it by its own endpoint; the recipient of a mail as the owner of the event.
-    let seen_by = SeenBy { owner_id: delivery.user_id, ..SeenBy::default() };
-    let event = NewEvent::new(change, &fact, delivery.id.0, delivery.lease, seen_by)?;
-    events::append(tx, &[&event]).await
+/// What a channel has to do now and next.
+pub async fn agenda(session: &mut Session, channel: Channel, now: DateTime<Utc>) -> Result<Agenda, StoreError> {
+    const SQL: &str = concat!(
+        lane!("due_at", "high", "AND due_at <= $2 LIMIT 1"), " UNION ALL ",
+        lane!("due_at", "high", "AND due_at > $2 ORDER BY due_at LIMIT 1"), " UNION ALL ",
+        lane!("due_at", "normal", "AND due_at <= $2 LIMIT 1"), " UNION ALL ",
+        lane!("due_at", "normal", "AND due_at > $2 ORDER BY due_at LIMIT 1"), " UNION ALL ",
+        lane!("due_at", "low", "AND due_at <= $2 LIMIT 1"), " UNION ALL ",
+        lane!("due_at", "low", "AND due_at > $2 ORDER BY due_at LIMIT 1")
+    );
+    let rows: Vec<(DateTime<Utc>,)> =
+        on!(session, |c| sqlx::query_as(SQL).bind(channel.as_str()).bind(now).fetch_all(c).await?);
+    let times = || rows.iter().map(|(at,)| *at);
+    Ok(Agenda { due: times().any(|at| at <= now), next: times().filter(|at| *at > now).min() })
 }
 
 /// Puts a dead delivery back, due now, with all its tries before it.

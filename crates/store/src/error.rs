@@ -8,6 +8,9 @@ pub enum StoreError {
     /// The database is away, full, or too busy. Nothing is known to be wrong with the request; try later.
     #[error("the store is unavailable: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// Another transaction holds a lock for longer than we wait.
+    #[error("the store is busy: {0}")]
+    Locked(#[source] sqlx::Error),
     /// A unique or check constraint, by its name (on SQLite: by what it covers).
     #[error("constraint {0}")]
     Constraint(String),
@@ -31,7 +34,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether waiting may help: the fault is the infrastructure's, not the message's.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Stale(_))
+        matches!(self, Self::Unavailable(_) | Self::Locked(_) | Self::Stale(_))
     }
 }
 
@@ -42,6 +45,7 @@ impl From<sqlx::Error> for StoreError {
                 ErrorKind::UniqueViolation | ErrorKind::CheckViolation | ErrorKind::NotNullViolation => {
                     Self::Constraint(db.constraint().unwrap_or_else(|| db.message()).to_owned())
                 }
+                _ if db.code().as_deref() == Some("55P03") => Self::Locked(error),
                 _ if passes(db.as_ref()) => Self::Unavailable(error),
                 _ => Self::Refused(error),
             },
@@ -74,8 +78,8 @@ impl From<tokio::task::JoinError> for StoreError {
 fn passes(error: &dyn DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
     if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-        // 08 connection, 40 rollback (serialisation, deadlock), 53 resources, 55P03 lock, 57 operator, 58 system, 25006 read-only.
-        return ["08", "40", "53", "55P03", "57", "58", "25006"].iter().any(|class| code.starts_with(class));
+        // 08 connection, 40 rollback (serialisation, deadlock), 53 resources, 57 operator, 58 system, 25006 read-only.
+        return ["08", "40", "53", "57", "58", "25006"].iter().any(|class| code.starts_with(class));
     }
     // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN; extended codes keep the primary in the low byte.
     code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14))

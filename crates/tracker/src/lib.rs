@@ -1,1 +1,172 @@
-//! The use cases of Taskpost: authorise, validate, one transaction.
+//! The use cases of Taskpost: authorise, validate, one transaction. The only rules are here.
+//!
+//! REST, and later gRPC, the page and the CLI, call these methods; nobody else changes the store on a person's behalf.
+
+mod auth;
+mod change;
+mod committer;
+mod dead_letters;
+mod error;
+mod events;
+mod health;
+mod inbox;
+mod pages;
+mod passwords;
+mod revoked;
+mod tasks;
+mod tokens;
+mod validate;
+mod webhooks;
+pub mod workflow;
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use taskpost_common::{
+    Cause, Clock, SessionId, UserId,
+    config::Config,
+    net::Outbound,
+    page::CursorKey,
+    user::{Role, Roles},
+};
+use taskpost_ports::{Limiter, Log, Queue, Wakes};
+use taskpost_store::{Db, Viewer};
+use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+pub use auth::{LoggedIn, Login, RefreshInput, Register};
+pub use change::{Answered, Once, OnceKey};
+pub use dead_letters::{Discard, Letter, LetterAttempt, Redrive};
+pub use error::Error;
+pub use health::{Check, Health, HealthStatus};
+pub use inbox::{InboxPage, MarkNotification};
+pub use pages::{Page, PageRequest};
+pub use tasks::{BatchItem, CreateTask, PatchTask, Transition};
+pub use webhooks::{CreateWebhook, PatchWebhook, TestDelivery, Webhook, WebhookAttempt, WebhookWithSecret};
+
+/// All use cases. Cheap to clone.
+#[derive(Clone)]
+pub struct Tracker(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    log: Log,
+    queue: Queue,
+    limiter: Arc<Limiter>,
+    wakes: Wakes,
+    clock: Clock,
+    tokens: tokens::Tokens,
+    passwords: passwords::Passwords,
+    revoked: revoked::Revoked,
+    committer: committer::Committer,
+    cursors: CursorKey,
+    outbound: Outbound,
+    first_user_is_admin: bool,
+    /// Changes that outlive the request that asked for them.
+    changes: TaskTracker,
+}
+
+/// What a tracker stands on.
+pub struct Parts {
+    /// The store.
+    pub db: Db,
+    /// The event log.
+    pub log: Log,
+    /// The delivery queue.
+    pub queue: Queue,
+    /// The rate limiter, for its health.
+    pub limiter: Arc<Limiter>,
+    /// The bells to ring after a commit.
+    pub wakes: Wakes,
+    /// Time and ids.
+    pub clock: Clock,
+    /// The first signs, all verify; at least one.
+    pub secrets: Vec<SecretString>,
+}
+
+impl Tracker {
+    /// Builds the use cases and starts what they own: the committer and the watch over revoked sessions. Those end
+    /// on `stop`, after what they hold is done.
+    pub async fn start(parts: Parts, config: &Config, tasks: &mut JoinSet<()>, stop: CancellationToken) -> Result<Self, Error> {
+        let (committer, run) = committer::new(parts.db.clone(), parts.wakes.clone(), config.commit_queue);
+        let inner = Arc::new(Inner {
+            tokens: tokens::Tokens::new(&parts.secrets, &config.instance)?,
+            passwords: passwords::Passwords::new().await?,
+            revoked: revoked::Revoked::default(),
+            cursors: CursorKey::derive(tokens::first(&parts.secrets)?),
+            outbound: Outbound { allow_private: config.webhooks.allow_private, ports: config.webhooks.ports.clone() },
+            first_user_is_admin: config.first_user_is_admin,
+            changes: TaskTracker::new(),
+            committer,
+            db: parts.db,
+            log: parts.log,
+            queue: parts.queue,
+            limiter: parts.limiter,
+            wakes: parts.wakes,
+            clock: parts.clock,
+        });
+        inner.revoked.refresh(&inner.db, inner.clock.now()).await?;
+        tasks.spawn(run.run(stop.clone()));
+        tasks.spawn(revoked::watch(inner.clone(), stop));
+        Ok(Self(inner))
+    }
+
+    /// Waits until every change that was begun has ended.
+    pub async fn drain(&self) {
+        self.0.changes.close();
+        self.0.changes.wait().await;
+    }
+
+    /// Time and ids.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+}
+
+/// Who a good token belongs to.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The user.
+    pub user_id: UserId,
+    /// The session, which may be revoked.
+    pub session_id: SessionId,
+    /// Roles as of when the token was made.
+    pub roles: Roles,
+}
+
+/// What is known of a request whose caller is not.
+#[derive(Clone, Debug, Default)]
+pub struct RequestInfo {
+    /// Correlation and trace.
+    pub cause: Cause,
+}
+
+/// A known caller, in one request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who.
+    pub identity: Identity,
+    /// What their changes are recorded with.
+    pub cause: Cause,
+}
+
+impl Caller {
+    /// A caller in the request named by its correlation id.
+    pub const fn new(identity: Identity, correlation_id: Uuid, traceparent: Option<String>) -> Self {
+        let cause = Cause { actor_id: Some(identity.user_id), correlation_id, causation_id: None, traceparent };
+        Self { identity, cause }
+    }
+
+    const fn user_id(&self) -> UserId {
+        self.identity.user_id
+    }
+
+    fn viewer(&self) -> Viewer {
+        Viewer { user_id: self.identity.user_id, admin: self.identity.roles.is_admin() }
+    }
+
+    fn require(&self, role: Role) -> Result<(), Error> {
+        if self.identity.roles.has(role) { Ok(()) } else { Err(Error::Forbidden("this needs the role admin")) }
+    }
+}

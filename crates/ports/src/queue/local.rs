@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub struct LocalQueue {
     db: Db,
     clock: Clock,
-    /// Rung by the dispatcher for each channel that has something due.
+    /// Rung by the dispatcher for each channel that has something due; one ring is kept while nobody listens.
     announced: Arc<HashMap<Channel, Notify>>,
 }
 
@@ -31,33 +31,32 @@ impl LocalQueue {
     }
 
     pub(super) async fn publish_due(&self, channel: Channel) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let next = deliveries::next_due(&mut self.db.reader().await?, channel).await?;
-        if next.is_some_and(|at| at <= self.clock.now())
+        let agenda = deliveries::agenda(&mut self.db.reader().await?, channel, self.clock.now()).await?;
+        if agenda.due
             && let Some(bell) = self.announced.get(&channel)
         {
             bell.notify_one();
         }
-        Ok(next)
+        Ok(agenda.next)
+    }
+
+    pub(super) async fn announced(&self, channel: Channel) {
+        match self.announced.get(&channel) {
+            // A time-out is no failure: the table is the truth, the bell only saves looking at it.
+            Some(bell) => drop(tokio::time::timeout(POLL, bell.notified()).await),
+            None => tokio::time::sleep(POLL).await,
+        }
     }
 
     pub(super) async fn claim(&self, channel: Channel, room: usize, lease: chrono::Duration) -> Result<Vec<Delivery>, StoreError> {
-        if let Some(bell) = self.announced.get(&channel) {
-            // A time-out is no failure: the table is the truth, the bell only saves looking at it.
-            let _ = tokio::time::timeout(POLL, bell.notified()).await;
-        }
         let most = i64::try_from(room).unwrap_or(i64::MAX);
+        // Looking first keeps an idle worker from waiting for, or holding, the one writer of SQLite.
         let due = deliveries::due(&mut self.db.reader().await?, channel, self.clock.now(), most).await?;
-        let mut claimed = Vec::new();
-        for (class, places) in shares(&due, room) {
-            let now = self.clock.now();
-            claimed.extend(deliveries::claim(&self.db, channel, class, places, now, now + lease).await?);
+        let places = shares(&due, room);
+        if places.is_empty() {
+            return Ok(Vec::new());
         }
-        if claimed.len() == room
-            && let Some(bell) = self.announced.get(&channel)
-        {
-            // There may be more than there was room for.
-            bell.notify_one();
-        }
-        Ok(claimed)
+        let now = self.clock.now();
+        deliveries::claim(&self.db, channel, &places, now, now + lease).await
     }
 }

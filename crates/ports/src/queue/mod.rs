@@ -27,15 +27,26 @@ impl Queue {
         Self::Local(LocalQueue::new(db, clock))
     }
 
-    /// Announces what is due now to the workers; gives when the next delivery will be due. The dispatcher calls it.
+    /// Announces what is due now to the workers; gives when the first of what is not due yet will be. The dispatcher
+    /// calls it after each change of what is due, and once a second.
     pub async fn publish_due(&self, channel: Channel) -> Result<Option<DateTime<Utc>>, StoreError> {
         match self {
             Self::Local(queue) => queue.publish_due(channel).await,
         }
     }
 
-    /// Waits until deliveries of a channel were announced, and claims up to `room` of them under a lease until
-    /// `lease` from now. Comes back empty when others were faster.
+    /// Waits until deliveries of a channel were announced, at most a second. May be dropped: what it waits for is kept
+    /// for the next call.
+    pub async fn announced(&self, channel: Channel) {
+        match self {
+            Self::Local(queue) => queue.announced(channel).await,
+        }
+    }
+
+    /// Claims up to `room` deliveries of a channel that are due, under a lease until `lease` from now; empty when nothing
+    /// is due, or others were faster. Call it until it comes back empty, then wait for [`Queue::announced`].
+    ///
+    /// Must not be dropped half-way: what it claimed would wait for the end of its lease.
     pub async fn claim(&self, channel: Channel, room: usize, lease: chrono::Duration) -> Result<Vec<Delivery>, StoreError> {
         match self {
             Self::Local(queue) => queue.claim(channel, room, lease).await,

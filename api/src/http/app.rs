@@ -1,0 +1,151 @@
+//! From the table to a router and a document.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::{
+    Router,
+    body::Bytes,
+    handler::Handler,
+    http::{HeaderName, HeaderValue, Method, header},
+    response::Response,
+    routing::{MethodFilter, on},
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::SecretString;
+use taskpost_common::net::TrustedProxies;
+use taskpost_ports::Limiter;
+use taskpost_tracker::Tracker;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::UtoipaMethodRouter;
+
+use super::{
+    Access, Input, Limit, Place, Route, TABLE,
+    document::Document,
+    meter::Meter,
+    middleware::Endpoint,
+    problem::{ApiError, Result},
+    register, reply,
+    route::Register,
+};
+use crate::rate_limit::Policies;
+
+/// What the interface stands on.
+#[derive(Clone)]
+pub struct App {
+    /// The use cases.
+    pub tracker: Tracker,
+    /// The rate limiter.
+    pub limiter: Arc<Limiter>,
+    /// Whose X-Forwarded-For is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// The recorder's output. Install the recorder before [`router`] is called.
+    pub metrics: PrometheusHandle,
+    /// Lets others than loopback read /metrics.
+    pub metrics_token: Option<SecretString>,
+    /// Whose pages may call from a browser; nobody's when empty.
+    pub cors_origins: Vec<String>,
+    /// Whether people reach this instance by https.
+    pub https: bool,
+}
+
+/// The state that handlers share.
+pub(crate) type Shared = Arc<Api>;
+
+pub(crate) struct Api {
+    pub(crate) app: App,
+    pub(crate) document: Bytes,
+    pub(crate) policies: Policies,
+    /// One for each row of the table, then [`UNKNOWN_PATH`]'s and [`UNKNOWN_METHOD`]'s.
+    pub(crate) meters: Vec<Meter>,
+}
+
+/// The router of all routes.
+pub fn router(app: App) -> Router {
+    let rows = register(Rows::default());
+    let api = Arc::new(Api {
+        document: rows.document.to_bytes(),
+        policies: Policies::default(),
+        meters: TABLE.iter().chain([&UNKNOWN_PATH, &UNKNOWN_METHOD]).map(Meter::new).collect(),
+        app,
+    });
+    let router = rows
+        .router
+        .fallback(Endpoint { row: &UNKNOWN_PATH, index: TABLE.len(), handler: unknown_path })
+        .method_not_allowed_fallback(Endpoint { row: &UNKNOWN_METHOD, index: TABLE.len() + 1, handler: unknown_method })
+        .with_state(api.clone());
+    if api.app.cors_origins.is_empty() {
+        return router;
+    }
+    let https = api.app.https;
+    let plain = axum::middleware::map_response(move |mut response: Response| async move {
+        reply::harden(response.headers_mut(), https);
+        response
+    });
+    router.layer(cors(&api.app.cors_origins)).layer(plain)
+}
+
+/// The OpenAPI document of all routes.
+pub fn openapi() -> OpenApi {
+    register(Rows::default()).document.into_openapi()
+}
+
+/// What becomes of the table's rows.
+#[derive(Default)]
+struct Rows {
+    router: Router<Shared>,
+    document: Document,
+    next: usize,
+}
+
+impl Register for Rows {
+    fn add<H, T>(mut self, (schemas, paths, _): UtoipaMethodRouter<Shared>, handler: H) -> Self
+    where
+        H: Handler<T, Shared> + Sync,
+        T: Send + 'static,
+    {
+        let index = self.next;
+        let Some(row) = TABLE.get(index) else { return self };
+        // Every method of the table has a filter; GET is the one that cannot do harm.
+        let filter = MethodFilter::try_from(row.method.clone()).unwrap_or(MethodFilter::GET);
+        for path in row.mounts() {
+            self.router = self.router.route(&path, on(filter, Endpoint { row, index, handler: handler.clone() }));
+        }
+        self.document.add(row, schemas, paths);
+        self.next += 1;
+        self
+    }
+}
+
+static UNKNOWN_PATH: Route = unknown("(unknown path)");
+static UNKNOWN_METHOD: Route = unknown("(unknown method)");
+
+const fn unknown(path: &'static str) -> Route {
+    let (place, limit, access) = (Place::Root, Limit::None, Access::Anyone);
+    Route { method: Method::GET, path, place, limit, access, input: Input::Query }
+}
+
+async fn unknown_path() -> Result<Response> {
+    Err(ApiError::not_found("there is nothing at this address; /openapi.json lists what there is"))
+}
+
+async fn unknown_method() -> Result<Response> {
+    Err(ApiError::method_not_allowed())
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    static EXPOSED: OnceLock<Vec<HeaderName>> = OnceLock::new();
+    let exposed = EXPOSED.get_or_init(|| {
+        let own = ["event-id", "idempotency-replayed", "ratelimit", "ratelimit-policy", "x-request-id"];
+        let mut names: Vec<_> = own.into_iter().map(HeaderName::from_static).collect();
+        names.extend([header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER]);
+        names
+    });
+    let accepted = ["idempotency-key", "traceparent", "x-request-id"].into_iter().map(HeaderName::from_static);
+    let standard = [header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH, header::IF_NONE_MATCH];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(accepted.chain(standard).collect::<Vec<_>>())
+        .expose_headers(exposed.clone())
+}

@@ -1,0 +1,87 @@
+//! What an operator watches: how far each group is, and how much waits in the outbox.
+
+use std::time::Duration;
+
+use taskpost_store::{Db, StoreError, events, progress};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::Consumers;
+
+const EVERY: Duration = Duration::from_secs(1);
+const OUTBOX_EVERY: Duration = Duration::from_secs(5);
+/// An older row in the outbox means that the sequencer stands still.
+const ALARM: f64 = 10.0;
+
+/// Refreshes the gauges until `stop`. What cannot be read keeps its last value; the loops themselves report outages.
+pub(crate) async fn run(stage: Consumers, groups: &'static [&'static str], stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut outbox_due = Instant::now();
+    let mut alarmed = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = in_time(read_groups(&stage.db, groups)).await {
+            tracing::debug!(%error, "could not read the groups' progress");
+        }
+        if stage.db.has_outbox() && Instant::now() >= outbox_due {
+            outbox_due += OUTBOX_EVERY;
+            match in_time(read_outbox(&stage)).await {
+                Ok(oldest) => alarm(oldest, &mut alarmed),
+                Err(error) => tracing::debug!(%error, "could not read the outbox' backlog"),
+            }
+        }
+    }
+}
+
+async fn read_groups(db: &Db, groups: &[&'static str]) -> Result<(), StoreError> {
+    let mut reader = db.reader().await?;
+    // Progress first: events that come in between make the lag too large for a moment, never negative.
+    let mut positions = Vec::with_capacity(groups.len());
+    for &group in groups {
+        positions.push((group, progress::get(&mut reader, group, "").await?));
+    }
+    let head = events::head(&mut reader).await?;
+    for (group, position) in positions {
+        metrics::gauge!("taskpost_group_position", "group" => group).set(as_f64(position.0));
+        metrics::gauge!("taskpost_group_lag", "group" => group).set(as_f64(head.0 - position.0));
+    }
+    Ok(())
+}
+
+/// Gives the age of the oldest row in seconds.
+async fn read_outbox(stage: &Consumers) -> Result<f64, StoreError> {
+    let (rows, since) = events::outbox_backlog(&mut stage.db.reader().await?).await?;
+    let age = since.map_or(0, |since| (stage.clock.now() - since).num_milliseconds().max(0));
+    let oldest = as_f64(age) / 1000.0;
+    metrics::gauge!("taskpost_outbox_rows").set(as_f64(rows));
+    metrics::gauge!("taskpost_outbox_oldest_seconds").set(oldest);
+    Ok(oldest)
+}
+
+/// Says once that the outbox stands still, and once that it moves again.
+fn alarm(oldest: f64, alarmed: &mut bool) {
+    let late = oldest > ALARM;
+    if late && !*alarmed {
+        tracing::warn!(oldest_seconds = oldest, "events wait in the outbox; is a sequencer running?");
+    } else if !late && *alarmed {
+        tracing::info!("the outbox moves again");
+    }
+    *alarmed = late;
+}
+
+async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+    match tokio::time::timeout(OUTBOX_EVERY, read).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the store took too long".to_owned()),
+    }
+}
+
+/// Metrics are floats; above 2^53 the last digits do not matter.
+#[expect(clippy::cast_precision_loss, reason = "a gauge shows a magnitude")]
+const fn as_f64(value: i64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,161 @@
+//! What a consumer group is: the contract between [`crate::runner`] and [`crate::groups`].
+
+use std::future::Future;
+
+use taskpost_common::{Envelope, Event, event::DecodeError};
+use taskpost_store::{Session, StoreError, Tx};
+
+/// A consumer group: turns events into effects in the store.
+///
+/// - Events come in the order of their positions, those of one aggregate in the order of their versions.
+/// - What [`Group::apply`] writes commits together with the group's progress, so each event takes effect once,
+///   however often it is handed over. A try that fails is rolled back whole and made again, at first for the same
+///   events together and then for each alone.
+/// - No network and no waiting in here: the one writer of SQLite is held while `apply` runs.
+pub trait Group: Send + Sync + 'static {
+    /// Names its progress, its dead letters and its metrics; never changes.
+    const NAME: &'static str;
+
+    /// What [`Group::plan`] decided.
+    type Plan: Send;
+
+    /// Whether events of this type concern the group. The others are neither decoded nor handed over.
+    fn wants(&self, type_name: &str) -> bool;
+
+    /// Reads what is needed and decides, before the transaction begins.
+    fn plan(
+        &self,
+        reader: &mut Session,
+        events: &[Decoded],
+    ) -> impl Future<Output = Result<Self::Plan, ApplyError>> + Send;
+
+    /// Writes what was decided for the same events.
+    fn apply(
+        &self,
+        tx: &mut Tx,
+        events: &[Decoded],
+        plan: Self::Plan,
+    ) -> impl Future<Output = Result<Applied, ApplyError>> + Send;
+}
+
+/// An event that was understood.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// As it was recorded.
+    pub envelope: Envelope,
+    /// What it says.
+    pub event: Event,
+}
+
+/// Which stages have something to do once the transaction is committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Deliveries were made.
+    pub deliveries: bool,
+    /// Events were appended.
+    pub events: bool,
+}
+
+/// Why events could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The store failed. Whether that holds the group or refuses the event is for [`StoreError::is_transient`] to say.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An event makes no sense to this group: after three times it is a dead letter.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What a group does with an event of the log.
+#[derive(Debug)]
+pub(crate) enum Sorted {
+    /// Hands it over.
+    Wanted(Box<Decoded>),
+    /// Passes over it.
+    Unwanted,
+    /// Buries it.
+    Undecodable(Box<Envelope>, String),
+}
+
+/// Decodes an event if the group wants its type. A type that nobody has registered cannot be judged, so it is
+/// undecodable for every group.
+pub(crate) fn sort<G: Group>(group: &G, envelope: Envelope) -> Sorted {
+    let name = envelope.type_name.as_str();
+    if !Event::TYPES.contains(&name) {
+        let reason = DecodeError::UnknownType(name.to_owned()).to_string();
+        return Sorted::Undecodable(Box::new(envelope), reason);
+    }
+    if !group.wants(name) {
+        return Sorted::Unwanted;
+    }
+    match envelope.decode() {
+        Ok(event) => Sorted::Wanted(Box::new(Decoded { envelope, event })),
+        Err(error) => Sorted::Undecodable(Box::new(envelope), error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskpost_common::{EventId, Position};
+    use uuid::Uuid;
+
+    use super::*;
+
+    struct Logins;
+
+    impl Group for Logins {
+        const NAME: &'static str = "logins";
+        type Plan = ();
+
+        fn wants(&self, type_name: &str) -> bool {
+            type_name == "user.logged_in"
+        }
+
+        async fn plan(&self, _: &mut Session, _: &[Decoded]) -> Result<(), ApplyError> {
+            Ok(())
+        }
+
+        async fn apply(&self, _: &mut Tx, _: &[Decoded], (): ()) -> Result<Applied, ApplyError> {
+            Ok(Applied::default())
+        }
+    }
+
+    fn envelope(type_name: &str, data: &str) -> Envelope {
+        Envelope {
+            position: Position(1),
+            id: EventId(Uuid::nil()),
+            type_name: type_name.to_owned(),
+            aggregate_id: Uuid::nil(),
+            aggregate_version: 1,
+            actor_id: None,
+            project_id: None,
+            owner_id: None,
+            assignee_id: None,
+            correlation_id: Uuid::nil(),
+            causation_id: None,
+            traceparent: None,
+            at: chrono::DateTime::UNIX_EPOCH,
+            data: data.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_event_is_wanted_or_not_or_cannot_be_read() {
+        let nil = Uuid::nil();
+        let login = format!(r#"{{"user":{{"id":"{nil}","roles":[]}},"session_id":"{nil}"}}"#);
+        let sorted = |name: &str, data: &str| sort(&Logins, envelope(name, data));
+        assert!(matches!(sorted("user.logged_in", &login), Sorted::Wanted(_)));
+        assert!(matches!(sorted("user.logged_out", &login), Sorted::Unwanted));
+        // What is not wanted is not read either.
+        assert!(matches!(sorted("user.logged_out", "{"), Sorted::Unwanted));
+        for (name, data, expected) in [
+            ("user.logged_in", "{", "malformed data of `user.logged_in`"),
+            ("user.logged_in", "{}", "malformed data of `user.logged_in`"),
+            ("user.abducted", "{}", "unknown event type `user.abducted`"),
+        ] {
+            let Sorted::Undecodable(_, reason) = sorted(name, data) else { panic!("{name} {data} was read") };
+            assert!(reason.contains(expected), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Step 3 of 7, on Postgres only: committed events get their positions.
+//! Before: `crates/tracker/src/committer.rs`, which left them in the outbox. Next: `consumers/src/runner.rs`.
+
+use std::time::{Duration, Instant};
+
+use taskpost_ports::Wakes;
+use taskpost_store::{Db, StoreError, events};
+use tokio_util::sync::CancellationToken;
+
+use crate::outage::Outage;
+
+/// How many rows one statement moves while there are few, and at most while there are many.
+const FEW: i64 = 500;
+const MANY: i64 = 5_000;
+/// What a missed ring costs at most; writers of other processes cannot ring here.
+const POLL: Duration = Duration::from_millis(100);
+/// Above the store's own limits: for a server that neither answers nor hangs up.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Partitions are looked after this often, or once so many positions were given out.
+const PARTITIONS_EVERY: Duration = Duration::from_mins(1);
+const PARTITIONS_EACH: u64 = 100_000;
+/// How long after a failure partitions are tried again; the one ahead leaves room for hours.
+const PARTITIONS_AGAIN: Duration = Duration::from_secs(5);
+
+/// Moves what is committed from the outbox to `events` until `stop`. Any number may run at once: the store's statement
+/// is the fence, and the ones that are late find nothing.
+pub async fn run(db: Db, wakes: Wakes, stop: CancellationToken) {
+    let mut bell = wakes.outbox.listen();
+    let mut outage = Outage::new("sequencer");
+    let mut partitions = Partitions::default();
+    let mut limit = FEW;
+    while !stop.is_cancelled() {
+        partitions.look_after(&db).await;
+        let moved = match in_time(events::sequence(&db, limit)).await {
+            Ok(moved) => moved,
+            Err(error) => {
+                outage.wait(&error, &stop).await;
+                continue;
+            }
+        };
+        outage.over();
+        if moved > 0 {
+            wakes.log.ring();
+            metrics::counter!("taskpost_sequencer_moved_total").increment(moved);
+            partitions.given_out += moved;
+        }
+        let full = moved == limit.unsigned_abs();
+        limit = if full { (limit * 2).min(MANY) } else { FEW };
+        if !full {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = bell.wait(POLL) => {}
+            }
+        }
+    }
+}
+
+/// When the partitions of `events` were last seen to.
+#[derive(Debug, Default)]
+struct Partitions {
+    due: Option<Instant>,
+    given_out: u64,
+    failing: bool,
+}
+
+impl Partitions {
+    /// Makes what is missing, when it is time. A failure does not stop the sequencer: there is room ahead.
+    async fn look_after(&mut self, db: &Db) {
+        let now = Instant::now();
+        if self.given_out < PARTITIONS_EACH && self.due.is_some_and(|due| now < due) {
+            return;
+        }
+        let made = in_time(events::ensure_partitions(db)).await;
+        self.given_out = 0;
+        self.due = Some(now + if made.is_ok() { PARTITIONS_EVERY } else { PARTITIONS_AGAIN });
+        match made {
+            Ok(()) => self.failing = false,
+            Err(error) if !std::mem::replace(&mut self.failing, true) => {
+                tracing::warn!(%error, "could not make the next partition of events; will try again");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the store took longer than {} s", LONGEST.as_secs())]
+    TimedOut(#[from] tokio::time::error::Elapsed),
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Failure> {
+    Ok(tokio::time::timeout(LONGEST, call).await??)
+}

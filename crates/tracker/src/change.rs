@@ -1,0 +1,152 @@
+//! How a change is made: one transaction in a task of its own, at most once for each Idempotency-Key.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use taskpost_common::{Cause, EventId};
+use taskpost_store::{
+    Change, StoreError, Tx,
+    idempotency::{self, KeyId, KeyRow, StoredAnswer},
+};
+
+use crate::{Caller, Error, Inner, Tracker};
+
+/// The longest a transaction may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// An Idempotency-Key of a request.
+#[derive(Clone, Debug)]
+pub struct OnceKey {
+    /// Method and path.
+    pub route: String,
+    /// The header's value.
+    pub key: String,
+    /// Hexadecimal SHA-256 of the body.
+    pub body_hash: String,
+}
+
+/// How to answer, and under which key the answer is kept. The answer is made inside the transaction, so that a repeat
+/// gets the same one to the byte.
+#[derive(Debug)]
+pub struct Once<T> {
+    /// The key, if the client sent one.
+    pub key: Option<OnceKey>,
+    /// Makes the answer from the outcome and the last event of the change.
+    pub render: fn(&T, Option<EventId>) -> Result<StoredAnswer, serde_json::Error>,
+}
+
+impl<T> Once<T> {
+    /// An answer without a key.
+    pub const fn new(render: fn(&T, Option<EventId>) -> Result<StoredAnswer, serde_json::Error>) -> Self {
+        Self { key: None, render }
+    }
+
+    /// The row that keeps `answer`, if there is a key.
+    pub(crate) fn row(&self, caller: &Caller, answer: StoredAnswer, now: chrono::DateTime<chrono::Utc>) -> Option<KeyRow> {
+        self.key.as_ref().map(|key| KeyRow {
+            id: KeyId { user_id: caller.user_id(), route: key.route.clone(), key: key.key.clone() },
+            body_hash: key.body_hash.clone(),
+            answer,
+            created_at: now,
+        })
+    }
+}
+
+/// An answer that is ready to go out.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Status, headers and body.
+    pub answer: StoredAnswer,
+    /// Whether it is the answer to an earlier request with the same key.
+    pub replayed: bool,
+}
+
+impl Tracker {
+    /// Runs `work` in one transaction and rings the bells. The caller may be dropped meanwhile: the change goes on.
+    pub(crate) async fn change<T, W>(&self, cause: &Cause, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<T, Error>> + Send + 'static,
+    {
+        let inner = self.0.clone();
+        let cause = cause.clone();
+        let running = self.0.changes.spawn(async move {
+            tokio::time::timeout(DEADLINE, transact(&inner, &cause, work)).await.unwrap_or(Err(Error::Unknown))
+        });
+        running.await.map_err(|error| Error::Internal(error.to_string()))?
+    }
+
+    /// As [`Tracker::change`], with an answer that is stored under the caller's key.
+    pub(crate) async fn change_once<T, W>(&self, caller: &Caller, once: Once<T>, work: W) -> Result<Answered, Error>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<(T, Option<EventId>), Error>> + Send + 'static,
+    {
+        let claim = once.row(caller, PENDING, self.0.clock.now());
+        self.change(&caller.cause, move |tx, change| {
+            Box::pin(async move {
+                if let Some(row) = &claim
+                    && let Some(replay) = claim_or_replay(tx, row).await?
+                {
+                    return Ok(replay);
+                }
+                let (value, event_id) = work(tx, change).await?;
+                let answer = (once.render)(&value, event_id)?;
+                if let Some(row) = &claim {
+                    idempotency::answer(tx, &row.id, &answer).await?;
+                }
+                Ok(Answered { answer, replayed: false })
+            })
+        })
+        .await
+    }
+}
+
+/// What a claimed key holds until the change is done; nobody else ever sees it.
+const PENDING: StoredAnswer = StoredAnswer { status: 0, location: None, etag: None, event_id: None, body: String::new() };
+
+async fn transact<T, W>(inner: &Arc<Inner>, cause: &Cause, work: W) -> Result<T, Error>
+where
+    W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<T, Error>>,
+{
+    let mut tx = inner.db.begin().await?;
+    match work(&mut tx, Change { clock: &inner.clock, cause }).await {
+        Ok(value) => {
+            tx.commit().await?;
+            inner.wakes.committed(inner.db.has_outbox());
+            Ok(value)
+        }
+        Err(error) => {
+            // The work's own error says more than a failed rollback, which the server does by itself anyway.
+            let _ = tx.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+/// Claims the key, or gives the answer that is kept under it.
+async fn claim_or_replay(tx: &mut Tx, row: &KeyRow) -> Result<Option<Answered>, Error> {
+    match idempotency::claim(tx, &mut [row]).await {
+        Ok(1) => Ok(None),
+        Ok(_) => {
+            let stored = idempotency::get(tx, &[&row.id]).await?;
+            stored.first().map(|stored| replay(row, stored)).transpose()
+        }
+        Err(StoreError::Locked(_)) => Err(running_twin()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The stored answer, if the same body asks for it.
+pub(crate) fn replay(asked: &KeyRow, stored: &KeyRow) -> Result<Answered, Error> {
+    if asked.body_hash != stored.body_hash {
+        let detail = "this Idempotency-Key was used with another body; use a new key";
+        return Err(Error::field("", "idempotency_key_reused", detail));
+    }
+    Ok(Answered { answer: stored.answer.clone(), replayed: true })
+}
+
+/// A request with the same key has not ended within the time we wait for it.
+pub(crate) fn running_twin() -> Error {
+    Error::Conflict("a request with this Idempotency-Key is still running; ask again".to_owned())
+}

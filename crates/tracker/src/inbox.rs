@@ -1,0 +1,95 @@
+//! The caller's inbox.
+
+use serde::Deserialize;
+use taskpost_common::{NotificationId, notification::Notification, page::Direction};
+use taskpost_store::notifications::{self, InboxFilter, InboxStart};
+use utoipa::ToSchema;
+
+use crate::{
+    Answered, Caller, Error, Once, Tracker,
+    pages::{Cursors, Page, PageRequest},
+};
+
+/// Marks to set or take back; what is absent stays.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MarkNotification {
+    /// Read or unread.
+    #[serde(default)]
+    pub read: Option<bool>,
+    /// Put away or brought back.
+    #[serde(default)]
+    pub archived: Option<bool>,
+}
+
+/// Which page of the inbox is wanted.
+#[derive(Clone, Debug)]
+pub enum InboxPage {
+    /// By cursor.
+    Cursor(PageRequest),
+    /// By number, from 1, with the total.
+    Numbered {
+        /// The page.
+        page: u32,
+        /// Items on it.
+        per_page: usize,
+    },
+}
+
+impl Tracker {
+    /// A page of the caller's inbox, newest first.
+    pub async fn inbox(&self, caller: &Caller, filter: InboxFilter, page: InboxPage) -> Result<Page<Notification>, Error> {
+        let user = caller.user_id();
+        let mut reader = self.0.db.reader().await?;
+        match page {
+            InboxPage::Numbered { page, per_page } => {
+                let skip = i64::from(page.saturating_sub(1)).saturating_mul(i64::try_from(per_page).unwrap_or(i64::MAX));
+                let data = notifications::list(&mut reader, user, &filter, InboxStart::Offset(skip), per_page).await?;
+                let total = notifications::count(&mut reader, user, &filter).await?;
+                Ok(Page { data, next_cursor: None, prev_cursor: None, total: Some(total) })
+            }
+            InboxPage::Cursor(page) => {
+                let cursors = Cursors {
+                    key: &self.0.cursors,
+                    scope: format!("inbox {user} {filter:?}"),
+                    now: self.0.clock.now(),
+                };
+                let start = cursors.open::<NotificationId>(page.cursor.as_deref())?;
+                let from = match start {
+                    None => InboxStart::Newest,
+                    Some((Direction::Next, id)) => InboxStart::OlderThan(id),
+                    Some((Direction::Previous, id)) => InboxStart::NewerThan(id),
+                };
+                let items = notifications::list(&mut reader, user, &filter, from, page.limit + 1).await?;
+                cursors.page(items, page.limit, start.map(|(way, _)| way), |item| item.id)
+            }
+        }
+    }
+
+    /// How many items the caller has not read.
+    pub async fn unread_count(&self, caller: &Caller) -> Result<i64, Error> {
+        let unread = InboxFilter { unread: Some(true), ..InboxFilter::default() };
+        Ok(notifications::count(&mut self.0.db.reader().await?, caller.user_id(), &unread).await?)
+    }
+
+    /// Marks one item.
+    pub async fn mark(&self, caller: &Caller, id: NotificationId, input: MarkNotification) -> Result<Notification, Error> {
+        let user = caller.user_id();
+        self.change(&caller.cause, move |tx, change| {
+            Box::pin(async move {
+                let marked = notifications::mark(tx, user, id, input.read, input.archived, change.clock.now()).await?;
+                marked.ok_or(Error::NotFound("notification"))
+            })
+        })
+        .await
+    }
+
+    /// Marks everything read; the outcome is how many items were unread.
+    pub async fn mark_all_read(&self, caller: &Caller, once: Once<u64>) -> Result<Answered, Error> {
+        let user = caller.user_id();
+        self.change_once(caller, once, move |tx, change| {
+            Box::pin(async move { Ok((notifications::mark_all_read(tx, user, change.clock.now()).await?, None)) })
+        })
+        .await
+    }
+}

@@ -1,0 +1,71 @@
+//! Pages of lists.
+
+use chrono::{DateTime, Utc};
+use serde::{Serialize, de::DeserializeOwned};
+use taskpost_common::page::{CursorKey, Direction};
+
+use crate::Error;
+
+/// Which page is wanted.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// At most so many items.
+    pub limit: usize,
+    /// Where to go on, from an earlier page of the same list.
+    pub cursor: Option<String>,
+}
+
+/// A page.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// Its items.
+    pub data: Vec<T>,
+    /// Where the next page starts; absent on the last.
+    pub next_cursor: Option<String>,
+    /// Where the page before starts; absent on the first.
+    pub prev_cursor: Option<String>,
+    /// How many items there are, where pages are numbered.
+    pub total: Option<i64>,
+}
+
+/// Cursors of one list: bound to the user, the list, its filter and its order by `scope`.
+pub(crate) struct Cursors<'a> {
+    pub(crate) key: &'a CursorKey,
+    pub(crate) scope: String,
+    pub(crate) now: DateTime<Utc>,
+}
+
+impl Cursors<'_> {
+    /// Where the page starts, and which way it walks; `None` at the beginning.
+    pub(crate) fn open<K: DeserializeOwned>(&self, cursor: Option<&str>) -> Result<Option<(Direction, K)>, Error> {
+        cursor.map(|cursor| self.key.open(&self.scope, cursor, self.now).map_err(Error::from)).transpose()
+    }
+
+    /// The page from one item more than it holds, which tells whether there is another. `items` are in the list's
+    /// order; walking backwards, the surplus one is the first.
+    pub(crate) fn page<T, K: Serialize>(
+        &self,
+        mut items: Vec<T>,
+        limit: usize,
+        came: Option<Direction>,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Page<T>, Error> {
+        let more = items.len() > limit;
+        let backwards = came == Some(Direction::Previous);
+        if more {
+            if backwards { drop(items.remove(0)) } else { items.truncate(limit) }
+        }
+        let has_next = if backwards { true } else { more };
+        let has_previous = if backwards { more } else { came.is_some() };
+        let seal = |direction, item: Option<&T>, wanted: bool| match item {
+            Some(item) if wanted => self.key.seal(&self.scope, (direction, key(item)), self.now).map(Some),
+            _ => Ok(None),
+        };
+        Ok(Page {
+            next_cursor: seal(Direction::Next, items.last(), has_next)?,
+            prev_cursor: seal(Direction::Previous, items.first(), has_previous)?,
+            data: items,
+            total: None,
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! Passwords: argon2id with OWASP's parameters, never more at once than there are cores.
+
+use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
+
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
+use tokio::sync::Semaphore;
+
+use crate::Error;
+
+/// 19 MiB, two passes, one lane (OWASP Password Storage Cheat Sheet).
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+/// How many may wait for a core before the answer is "busy".
+const WAITING: usize = 50;
+/// The longest password that is hashed; a longer one is refused before it costs anything.
+pub(crate) const LONGEST: usize = 1_024;
+
+pub(crate) struct Passwords {
+    argon2: Argon2<'static>,
+    cores: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+    /// What unknown users are checked against, so that they take the same time.
+    dummy: String,
+}
+
+impl Passwords {
+    pub(crate) async fn new() -> Result<Self, Error> {
+        let params = Params::new(MEMORY_KIB, PASSES, 1, None).map_err(internal)?;
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        let mut passwords = Self {
+            argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
+            cores: Arc::new(Semaphore::new(cores)),
+            queue: Arc::new(Semaphore::new(cores + WAITING)),
+            dummy: String::new(),
+        };
+        passwords.dummy = passwords.hash("a password that nobody has".to_owned()).await?;
+        Ok(passwords)
+    }
+
+    /// The hash to store, in PHC string format.
+    pub(crate) async fn hash(&self, password: String) -> Result<String, Error> {
+        let argon2 = self.argon2.clone();
+        self.on_a_core(move || argon2.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(internal))
+            .await?
+    }
+
+    /// Whether a password fits a hash. Without a hash it takes as long and says no.
+    pub(crate) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.dummy.clone());
+        let argon2 = self.argon2.clone();
+        let fits = self
+            .on_a_core(move || {
+                let hash = PasswordHash::new(&hash).map_err(internal)?;
+                Ok::<_, Error>(argon2.verify_password(password.as_bytes(), &hash).is_ok())
+            })
+            .await??;
+        Ok(fits && known)
+    }
+
+    async fn on_a_core<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let busy = |_| Error::Busy("the queue for logins");
+        let _place = self.queue.clone().try_acquire_owned().map_err(busy)?;
+        let core = self.cores.clone().acquire_owned().await.map_err(internal)?;
+        let work = move || {
+            let value = work();
+            drop(core);
+            value
+        };
+        tokio::task::spawn_blocking(work).await.map_err(internal)
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> Error {
+    Error::Internal(error.to_string())
+}
