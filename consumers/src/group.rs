@@ -71,11 +71,11 @@ pub enum ApplyError {
 #[derive(Debug)]
 pub(crate) enum Sorted {
     /// Hands it over.
-    Wanted(Box<Decoded>),
+    Wanted(Decoded),
     /// Passes over it.
     Unwanted,
     /// Buries it.
-    Undecodable(Box<Envelope>, String),
+    Undecodable(Envelope, String),
 }
 
 /// Decodes an event if the group wants its type. A type that nobody has registered cannot be judged, so it is
@@ -84,14 +84,14 @@ pub(crate) fn sort<G: Group>(group: &G, envelope: Envelope) -> Sorted {
     let name = envelope.type_name.as_str();
     if !Event::TYPES.contains(&name) {
         let reason = DecodeError::UnknownType(name.to_owned()).to_string();
-        return Sorted::Undecodable(Box::new(envelope), reason);
+        return Sorted::Undecodable(envelope, reason);
     }
     if !group.wants(name) {
         return Sorted::Unwanted;
     }
     match envelope.decode() {
-        Ok(event) => Sorted::Wanted(Box::new(Decoded { envelope, event })),
-        Err(error) => Sorted::Undecodable(Box::new(envelope), error.to_string()),
+        Ok(event) => Sorted::Wanted(Decoded { envelope, event }),
+        Err(error) => Sorted::Undecodable(envelope, error.to_string()),
     }
 }
 

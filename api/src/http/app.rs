@@ -1,6 +1,6 @@
 //! From the table to a router and a document.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -134,18 +134,15 @@ async fn unknown_method() -> Result<Response> {
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
-    static EXPOSED: OnceLock<Vec<HeaderName>> = OnceLock::new();
-    let exposed = EXPOSED.get_or_init(|| {
-        let own = ["event-id", "idempotency-replayed", "ratelimit", "ratelimit-policy", "x-request-id"];
-        let mut names: Vec<_> = own.into_iter().map(HeaderName::from_static).collect();
-        names.extend([header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER]);
-        names
-    });
+    let exposed = ["event-id", "idempotency-replayed", "ratelimit", "ratelimit-policy", "x-request-id"];
+    let exposed = exposed.into_iter().map(HeaderName::from_static);
+    let exposed = exposed.chain([header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER]);
     let accepted = ["idempotency-key", "traceparent", "x-request-id"].into_iter().map(HeaderName::from_static);
-    let standard = [header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH, header::IF_NONE_MATCH];
+    let accepted =
+        accepted.chain([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH, header::IF_NONE_MATCH]);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers(accepted.chain(standard).collect::<Vec<_>>())
-        .expose_headers(exposed.clone())
+        .allow_headers(accepted.collect::<Vec<_>>())
+        .expose_headers(exposed.collect::<Vec<_>>())
 }

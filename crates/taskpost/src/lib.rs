@@ -1,1 +1,7 @@
-//! Self-hosted task intake that never loses a task and never loses a notification.
+//! Taskpost as a library: the roles wired together, for the binary and for tests.
+
+pub mod cli;
+pub mod environment;
+pub mod logs;
+pub mod secrets;
+pub mod wire;

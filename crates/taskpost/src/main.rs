@@ -1,1 +1,19 @@
-fn main() {}
+//! `taskpost`: names the roles; `wire.rs` builds them.
+
+use clap::Parser;
+use taskpost::cli::{self, Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    taskpost::wire::install_crypto();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            None => cli::serve::run().await,
+            Some(Command::Token(options)) => cli::token::run(options).await,
+        }
+    })
+}

@@ -13,7 +13,7 @@ use taskpost_store::{StoreError, deliveries::Delivery};
 /// A way to send. A new one is a file here and a line in [`crate::Workers::start`].
 pub trait Channel: Send + Sync + 'static {
     /// What must be known to send a delivery beyond what its row holds, such as an address.
-    type Target: Send + 'static;
+    type Target: Send + Sync + 'static;
 
     /// Which deliveries it sends.
     fn name(&self) -> notification::Channel;

@@ -46,18 +46,19 @@ pub enum Settlement {
     Retry(Attempt, DateTime<Utc>),
     /// Due again at a time; it cost no try.
     Snooze(DateTime<Utc>),
-    /// Given up: a dead letter and `delivery.exhausted`.
-    Bury(Attempt),
+    /// Given up for this reason: a dead letter and `delivery.exhausted`.
+    Bury(Attempt, String),
     /// Its target is gone or switched off; nothing is sent and nobody is alarmed.
     Cancel(String),
 }
 
-/// Records what became of a delivery under its lease. `false` when the lease has passed to another: nothing is changed.
+/// Records what became of a claimed delivery. `false` when its lease has passed to another, or its outcome is recorded
+/// already: nothing is changed.
 pub async fn settle(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, settlement: &Settlement) -> Result<bool, StoreError> {
     Ok(settle_many(tx, change, &[(delivery, settlement)]).await? == [true])
 }
 
-/// Records what became of many deliveries, each under its lease; for each as [`settle`] says.
+/// Records what became of many claimed deliveries; for each as [`settle`] says.
 pub async fn settle_many(
     tx: &mut Tx,
     change: Change<'_>,
@@ -70,8 +71,8 @@ pub async fn settle_many(
     let settled = || outcomes.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(outcome, _)| *outcome);
     insert_attempts(tx, change, settled()).await?;
     for (delivery, settlement) in settled() {
-        if let Settlement::Bury(attempt) = settlement {
-            bury(tx, change, delivery, attempt).await?;
+        if let Settlement::Bury(_, reason) = settlement {
+            bury(tx, change, delivery, reason).await?;
         }
     }
     Ok(kept)
@@ -81,7 +82,7 @@ impl Settlement {
     /// The try it costs.
     const fn attempt(&self) -> Option<&Attempt> {
         match self {
-            Self::Delivered(attempt) | Self::Retry(attempt, _) | Self::Bury(attempt) => Some(attempt),
+            Self::Delivered(attempt) | Self::Retry(attempt, _) | Self::Bury(attempt, _) => Some(attempt),
             Self::Snooze(_) | Self::Cancel(_) => None,
         }
     }
@@ -103,7 +104,7 @@ impl Next {
             Settlement::Delivered(_) => (DeliveryState::Delivered, now, Some(now)),
             Settlement::Retry(_, at) => (DeliveryState::Retrying, *at, None),
             Settlement::Snooze(at) => (DeliveryState::Scheduled, *at, None),
-            Settlement::Bury(_) => (DeliveryState::Dead, now, Some(now)),
+            Settlement::Bury(..) => (DeliveryState::Dead, now, Some(now)),
             Settlement::Cancel(_) => (DeliveryState::Cancelled, now, Some(now)),
         };
         Self {
@@ -123,7 +124,7 @@ async fn update(tx: &mut Tx, next: &[Next], now: DateTime<Utc>) -> Result<HashSe
         UPDATE deliveries SET state = n.state, attempt = n.attempt, due_at = n.due_at, finished_at = n.finished_at, updated_at = $1
         FROM UNNEST($2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::timestamptz[], $7::timestamptz[])
             AS n (id, lease, state, attempt, due_at, finished_at)
-        WHERE deliveries.id = n.id AND deliveries.lease = n.lease AND deliveries.finished_at IS NULL
+        WHERE deliveries.id = n.id AND deliveries.lease = n.lease AND deliveries.state = 'sending'
         RETURNING deliveries.id, deliveries.lease";
     let mut held = HashSet::with_capacity(next.len());
     match &mut tx.0 {
@@ -160,7 +161,7 @@ fn sqlite_update(rows: usize) -> String {
     format!(
         "UPDATE deliveries SET updated_at = ?, state = n.column3, attempt = n.column4, due_at = n.column5, finished_at = n.column6
          FROM (VALUES {}) AS n
-         WHERE deliveries.id = n.column1 AND deliveries.lease = n.column2 AND deliveries.finished_at IS NULL
+         WHERE deliveries.id = n.column1 AND deliveries.lease = n.column2 AND deliveries.state = 'sending'
          RETURNING deliveries.id, deliveries.lease",
         vec!["(?,?,?,?,?,?)"; rows].join(",")
     )
@@ -188,8 +189,7 @@ async fn insert_attempts<'a>(
     Ok(())
 }
 
-async fn bury(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, last: &Attempt) -> Result<(), StoreError> {
-    let reason = last.error.clone().unwrap_or_else(|| last.outcome.to_string());
+async fn bury(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, reason: &str) -> Result<(), StoreError> {
     let attempts = attempts(tx, delivery.id).await?;
     let letter = NewLetter {
         id: change.clock.id::<DeadLetterId>(),
@@ -198,7 +198,7 @@ async fn bury(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, last: &Attem
         event_id: Some(delivery.event_id),
         position: None,
         delivery_id: Some(delivery.id),
-        reason: reason.clone(),
+        reason: reason.to_owned(),
         attempts: dead_letters::history(attempts.iter().map(|row| (row.started_at, row.error.clone(), row.status_code)))?,
         payload: delivery.payload.clone(),
         created_at: change.clock.now(),
@@ -212,7 +212,7 @@ async fn bury(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, last: &Attem
         channel: delivery.channel,
         endpoint_id: delivery.endpoint_id,
         user_id: delivery.user_id,
-        reason,
+        reason: reason.to_owned(),
     });
     // The owner of a webhook sees it by its own endpoint; the recipient of a mail as the owner of the event.
     let seen_by = SeenBy { owner_id: delivery.user_id, ..SeenBy::default() };

@@ -1,0 +1,167 @@
+//! What happens to every request before and after its handler. The row's order: who is it, how often may they, what
+//! do they want.
+
+use std::{
+    future::Future,
+    num::NonZeroU32,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    extract::Request,
+    handler::Handler,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use futures::FutureExt as _;
+use taskpost_common::{
+    Cause,
+    problem::{Code, FieldError},
+};
+use taskpost_ports::limiter::{LimitClass, LimitKey};
+use taskpost_tracker::{Caller, Error, Identity, RequestInfo};
+
+use super::{
+    Access, Input, Route,
+    app::{Api, Shared},
+    body,
+    extract::{Arrived, Party},
+    problem::{ApiError, Result},
+    visit::Visit,
+};
+use crate::rate_limit::{address_key, client_ip};
+
+/// The longest path and query.
+const MAX_URI: usize = 8 * 1024;
+/// The most header fields.
+const MAX_HEADERS: usize = 100;
+/// How long a handler may take once the body is there.
+const TIME: Duration = Duration::from_secs(10);
+
+/// A handler behind its row of the table.
+#[derive(Clone)]
+pub(crate) struct Endpoint<H> {
+    pub(crate) row: &'static Route,
+    /// The row's place in the table.
+    pub(crate) index: usize,
+    pub(crate) handler: H,
+}
+
+impl<H, T> Handler<T, Shared> for Endpoint<H>
+where
+    H: Handler<T, Shared> + Sync,
+    T: Send + 'static,
+{
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn call(self, request: Request, api: Shared) -> Self::Future {
+        Box::pin(async move {
+            let mut visit = Visit::begin(&api, self.row, self.index, &request);
+            let response = match admit(&api, self.row, request, &mut visit).await {
+                Ok(request) => handle(self.handler, request, &api).await,
+                Err(error) => error.into_response(),
+            };
+            visit.finish(&api, response)
+        })
+    }
+}
+
+/// Runs the handler, within its time and with its panics caught.
+async fn handle<H: Handler<T, Shared>, T>(handler: H, request: Request, api: &Shared) -> Response {
+    let work = AssertUnwindSafe(handler.call(request, Arc::clone(api))).catch_unwind();
+    match tokio::time::timeout(TIME, work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => ApiError::panicked(panic.as_ref()).into_response(),
+        Err(_) => ApiError::Late.into_response(),
+    }
+}
+
+/// Lets the request pass to its handler, with its caller known and its body read.
+async fn admit(api: &Api, row: &Route, request: Request, visit: &mut Visit) -> Result<Request> {
+    check_size(&request)?;
+    let caller = identify(api, row, &request, visit)?;
+    check_query(row, &request)?;
+    let (mut parts, body) = request.into_parts();
+    let body = body::read(&parts.headers, body, row.input).await?;
+    parts.extensions.insert(Arrived { party: party(caller, visit), body });
+    Ok(Request::from_parts(parts, axum::body::Body::empty()))
+}
+
+fn check_size(request: &Request) -> Result<()> {
+    let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    if length > MAX_URI {
+        return Err(ApiError::new(Code::UriTooLong, "the address may have at most 8192 bytes"));
+    }
+    if request.headers().len() > MAX_HEADERS {
+        return Err(ApiError::new(Code::HeadersTooLarge, "a request may have at most 100 header fields"));
+    }
+    Ok(())
+}
+
+/// Who calls. A bad token counts against its address, so that nobody can guess without limit.
+fn identify(api: &Api, row: &Route, request: &Request, visit: &mut Visit) -> Result<Option<Identity>> {
+    let identity = match row.access {
+        Access::Anyone => Ok(None),
+        Access::Member | Access::Admin => authenticate(api, request.headers()).map(Some),
+    };
+    if let Ok(Some(identity)) = &identity {
+        visit.user_id = Some(identity.user_id);
+    }
+    if let Some(class) = row.limit.class() {
+        let key = match &identity {
+            Ok(Some(identity)) => LimitKey::User(identity.user_id),
+            _ => address_key(client_ip(&api.app.trusted_proxies, request.headers(), request.extensions())),
+        };
+        take(api, class, key, visit)?;
+    }
+    let identity = identity?;
+    match &identity {
+        Some(identity) if row.access == Access::Admin && !identity.roles.is_admin() => {
+            Err(Error::Forbidden("this needs the role admin").into())
+        }
+        _ => Ok(identity),
+    }
+}
+
+fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Identity> {
+    let token = bearer(headers).ok_or(Error::Unauthenticated)?;
+    Ok(api.app.tracker.authenticate(token)?)
+}
+
+/// The token of the one Authorization header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let line = lines.next()?.to_str().ok()?;
+    let (scheme, token) = line.split_once(' ')?;
+    (lines.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then(|| token.trim())
+}
+
+fn take(api: &Api, class: LimitClass, key: LimitKey, visit: &mut Visit) -> Result<()> {
+    let decision = api.app.limiter.check(class, key, NonZeroU32::MIN);
+    visit.limited = Some((class, decision));
+    if decision.allowed { Ok(()) } else { Err(ApiError::Limited(class, decision)) }
+}
+
+/// A route that reads no query takes none.
+fn check_query(row: &Route, request: &Request) -> Result<()> {
+    let query = request.uri().query().unwrap_or_default();
+    if row.input == Input::Query || query.is_empty() {
+        return Ok(());
+    }
+    let key = url::form_urlencoded::parse(query.as_bytes()).next().map(|(key, _)| key.into_owned());
+    let pointer = format!("?{}", super::fault::short(&key.unwrap_or_default()));
+    Err(ApiError::at(Code::BadRequest, FieldError::new(pointer, "unknown_key", "is not known here; this takes no query")))
+}
+
+fn party(caller: Option<Identity>, visit: &Visit) -> Party {
+    let (correlation_id, traceparent) = (visit.trace.correlation_id, Some(visit.trace.traceparent.clone()));
+    match caller {
+        Some(identity) => Party::Known(Caller::new(identity, correlation_id, traceparent)),
+        None => Party::Unknown(RequestInfo {
+            cause: Cause { actor_id: None, correlation_id, causation_id: None, traceparent },
+        }),
+    }
+}

@@ -1,0 +1,8 @@
+//! Step 5 of 7: what an event means, one file for each consumer group.
+//! Before: `consumers/src/runner.rs`. Next: `workers/src/dispatcher.rs`.
+
+mod notifier;
+mod webhooks;
+
+pub use notifier::Notifier;
+pub use webhooks::Webhooks;

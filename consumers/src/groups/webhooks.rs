@@ -1,0 +1,195 @@
+//! Which endpoints get an event: each that asked for its type, whose owner may see it.
+
+use std::collections::HashSet;
+
+use taskpost_common::{
+    Clock, EndpointId, Envelope, Event, EventId,
+    delivery::WebhookPayload,
+    event::Topic,
+    notification::{Channel, Class},
+};
+use taskpost_store::{
+    MAX_BATCH, Session, StoreError, Tx,
+    deliveries::{self, NewDelivery},
+    endpoints::{self, Endpoint},
+    events,
+};
+
+use crate::{Applied, ApplyError, Decoded, EVERYTHING, Group};
+
+/// The group that makes deliveries to endpoints.
+#[derive(Debug)]
+pub struct Webhooks {
+    clock: Clock,
+}
+
+impl Webhooks {
+    /// With this clock.
+    pub const fn new(clock: Clock) -> Self {
+        Self { clock }
+    }
+}
+
+impl Group for Webhooks {
+    const NAME: &'static str = "webhooks";
+    /// Which event goes to which endpoint, in the order of events. The bodies are made chunk by chunk when they are
+    /// stored, for a batch of events times all endpoints may be large.
+    type Plan = Vec<(usize, EndpointId)>;
+
+    fn wants(&self, _type_name: &str) -> bool {
+        true
+    }
+
+    async fn plan(&self, reader: &mut Session, events: &[Decoded]) -> Result<Self::Plan, ApplyError> {
+        let endpoints = endpoints::enabled(reader).await?;
+        if endpoints.is_empty() {
+            return Ok(Vec::new());
+        }
+        let echoes = echoes(reader, events).await?;
+        let mut plan = Vec::new();
+        for (index, decoded) in events.iter().enumerate().filter(|(_, decoded)| !echoes.contains(&decoded.envelope.id)) {
+            let wanted = endpoints.iter().filter(|(endpoint, admin)| gets(endpoint, *admin, decoded));
+            plan.extend(wanted.map(|(endpoint, _)| (index, endpoint.id)));
+        }
+        Ok(plan)
+    }
+
+    async fn apply(&self, tx: &mut Tx, events: &[Decoded], plan: Self::Plan) -> Result<Applied, ApplyError> {
+        let mut made = 0;
+        for targets in plan.chunks(MAX_BATCH) {
+            let mut deliveries = Vec::with_capacity(targets.len());
+            for of_one_event in targets.chunk_by(|(one, _), (other, _)| one == other) {
+                if let Some(decoded) = of_one_event.first().and_then(|(index, _)| events.get(*index)) {
+                    self.address(decoded, of_one_event, &mut deliveries)?;
+                }
+            }
+            made += deliveries::insert(tx, &deliveries, self.clock.now()).await?;
+        }
+        Ok(Applied { deliveries: made > 0, events: false })
+    }
+}
+
+impl Webhooks {
+    /// Adds a delivery of the event to each target.
+    fn address(
+        &self,
+        decoded: &Decoded,
+        targets: &[(usize, EndpointId)],
+        deliveries: &mut Vec<NewDelivery>,
+    ) -> Result<(), ApplyError> {
+        let refused = |error: serde_json::Error| ApplyError::Refused(format!("the event is no CloudEvent: {error}"));
+        let event = decoded.envelope.to_cloudevent().map_err(refused)?;
+        let body = serde_json::to_string(&event).map_err(refused)?;
+        for &(_, endpoint_id) in targets {
+            let payload = WebhookPayload { endpoint_id, body: body.clone(), event_id: decoded.envelope.id };
+            deliveries.push(NewDelivery {
+                id: self.clock.id(),
+                channel: Channel::Webhook,
+                class: route(&decoded.event).class,
+                event_id: decoded.envelope.id,
+                user_id: None,
+                endpoint_id: Some(endpoint_id),
+                notification_id: None,
+                payload: serde_json::to_string(&payload).map_err(refused)?,
+                due_at: self.clock.now(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn gets(endpoint: &Endpoint, admin: bool, decoded: &Decoded) -> bool {
+    let envelope = &decoded.envelope;
+    let about_itself = route(&decoded.event).about == Some(endpoint.id);
+    let in_project = endpoint.project_id.is_none_or(|project| envelope.project_id == Some(project));
+    in_project && !about_itself && sees(endpoint, admin, envelope) && asks_for(&endpoint.event_types, &decoded.event)
+}
+
+/// An endpoint gets what its owner may see: everything for an admin, else what is theirs or what they did.
+fn sees(endpoint: &Endpoint, admin: bool, envelope: &Envelope) -> bool {
+    let owner = Some(endpoint.user_id);
+    admin || [envelope.owner_id, envelope.assignee_id, envelope.actor_id].contains(&owner)
+}
+
+/// An exact type, a family as `task.*`, or `*`, which leaves out what became of deliveries and endpoints: those must
+/// be asked for by name.
+fn asks_for(types: &[String], event: &Event) -> bool {
+    let name = event.type_name();
+    types.iter().any(|wanted| match wanted.strip_suffix('*') {
+        Some("") => event.topic() != Topic::Delivery,
+        Some(family) => family.ends_with('.') && name.starts_with(family),
+        None => wanted == name,
+    })
+}
+
+/// How an event travels.
+struct Route {
+    class: Class,
+    /// The endpoint it tells of, which must not be told: that would fail again and tell again.
+    about: Option<EndpointId>,
+}
+
+/// All are of the normal class, because nobody knows what a receiver does with them; what became of other deliveries
+/// waits until those are out.
+fn route(event: &Event) -> Route {
+    match event {
+        Event::UserRegistered(_)
+        | Event::UserLoggedIn(_)
+        | Event::UserLoggedOut(_)
+        | Event::TaskCreated(_)
+        | Event::TaskUpdated(_)
+        | Event::TaskDeleted(_)
+        | Event::TaskAssigned(_)
+        | Event::TaskUnassigned(_)
+        | Event::TaskStatusChanged(_)
+        | Event::TaskCompleted(_)
+        | Event::TaskReopened(_) => Route { class: Class::Normal, about: None },
+        Event::DeliveryExhausted(data) => Route { class: Class::Low, about: data.endpoint_id },
+        Event::EndpointDisabled(data) => Route { class: Class::Low, about: Some(data.endpoint_id) },
+    }
+}
+
+/// The events about deliveries that follow from an event about deliveries. They go nowhere, or two failing endpoints
+/// would tell each other of their failures for ever.
+async fn echoes(reader: &mut Session, events: &[Decoded]) -> Result<HashSet<EventId>, StoreError> {
+    let mut found = HashSet::new();
+    for Decoded { envelope, event } in events.iter().filter(|decoded| decoded.event.topic() == Topic::Delivery) {
+        let Some(cause) = envelope.causation_id else { continue };
+        let cause = events::visible(reader, EVERYTHING, cause).await?;
+        if cause.and_then(|cause| cause.decode().ok()).is_some_and(|cause| cause.topic() == event.topic()) {
+            found.insert(envelope.id);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use taskpost_common::{UserId, event::UserData, event::UserEvent, event::EndpointDisabled, user::Roles};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_star_asks_for_all_but_the_fate_of_deliveries() {
+        let user = UserData { id: UserId(Uuid::nil()), roles: Roles::default() };
+        let registered = Event::UserRegistered(UserEvent { user });
+        let disabled = Event::EndpointDisabled(EndpointDisabled {
+            endpoint_id: EndpointId(Uuid::nil()),
+            reason: String::new(),
+        });
+        for (wanted, gets_registered, gets_disabled) in [
+            (vec!["*"], true, false),
+            (vec!["user.*"], true, false),
+            (vec!["user.registered"], true, false),
+            (vec!["endpoint.*"], false, true),
+            (vec!["*", "endpoint.disabled"], true, true),
+            (vec!["user", "user*", "user.registered.*", "use.*", ""], false, false),
+            (vec![], false, false),
+        ] {
+            let types: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
+            assert_eq!(asks_for(&types, &registered), gets_registered, "{wanted:?}");
+            assert_eq!(asks_for(&types, &disabled), gets_disabled, "{wanted:?}");
+        }
+    }
+}

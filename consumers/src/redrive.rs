@@ -1,0 +1,123 @@
+//! Beside step 4 of 7: a dead letter that somebody wants handled once more, edited or not.
+//!
+//! It runs past the group's progress, because its position was passed when it was buried.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use taskpost_common::{Envelope, EventId, Position, event::CloudEvent};
+use taskpost_store::{
+    dead_letters::{self, DeadLetter},
+    events,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Consumers, EVERYTHING, Group,
+    attempt::{Fault, Fence, attempt, in_time},
+    group::{Sorted, sort},
+    outage::Outage,
+};
+
+/// What a missed ring costs at most.
+const POLL: Duration = Duration::from_secs(1);
+/// The bell of the log may ring a thousand times a second; letters are looked for less often.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Letters read at once.
+const LETTERS: usize = 50;
+
+/// Handles a group's letters that wait for it, each once, until `stop`.
+pub async fn run<G: Group>(group: Arc<G>, stage: Consumers, stop: CancellationToken) {
+    let mut bell = stage.wakes.log.listen();
+    let mut outage = Outage::new(format!("redrive of group {}", G::NAME));
+    while !stop.is_cancelled() {
+        match round(&*group, &stage, &stop).await {
+            Ok(()) => outage.over(),
+            Err(fault) => outage.wait(&fault, &stop).await,
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = async { tokio::join!(bell.wait(POLL), tokio::time::sleep(PAUSE)); } => {}
+        }
+    }
+}
+
+async fn round<G: Group>(group: &G, stage: &Consumers, stop: &CancellationToken) -> Result<(), Fault> {
+    let letters = in_time(async {
+        let mut reader = stage.db.reader().await.map_err(Fault::held)?;
+        dead_letters::redriving(&mut reader, G::NAME, LETTERS).await.map_err(Fault::held)
+    })
+    .await?;
+    for letter in letters {
+        if stop.is_cancelled() {
+            break;
+        }
+        match handle(group, stage, &letter).await {
+            Ok(()) => tracing::info!(group = G::NAME, letter.id = %letter.id, "a dead letter was redriven"),
+            Err(Fault::Refused(reason)) => put_back::<G>(stage, &letter, &reason).await?,
+            // Another process has handled it.
+            Err(Fault::Fenced) => {}
+            Err(held @ Fault::Held(_)) => return Err(held),
+        }
+    }
+    Ok(())
+}
+
+async fn handle<G: Group>(group: &G, stage: &Consumers, letter: &DeadLetter) -> Result<(), Fault> {
+    let mut envelope = unfold(letter).map_err(Fault::Refused)?;
+    let recorded = in_time(async {
+        let mut reader = stage.db.reader().await.map_err(Fault::held)?;
+        events::visible(&mut reader, EVERYTHING, envelope.id).await.map_err(Fault::held)
+    })
+    .await?;
+    // Who sees an event was settled when it was recorded, and no CloudEvent carries it.
+    envelope.owner_id = recorded.as_ref().and_then(|event| event.owner_id);
+    envelope.assignee_id = recorded.as_ref().and_then(|event| event.assignee_id);
+    let events = match sort(group, envelope) {
+        Sorted::Wanted(decoded) => vec![decoded],
+        Sorted::Unwanted => Vec::new(),
+        Sorted::Undecodable(_, reason) => return Err(Fault::Refused(reason)),
+    };
+    attempt(stage, group, Fence::Letter(letter.id), &events).await
+}
+
+/// Dead again, with the new reason.
+async fn put_back<G: Group>(stage: &Consumers, letter: &DeadLetter, reason: &str) -> Result<(), Fault> {
+    let now = stage.clock.now();
+    in_time(async {
+        let mut tx = stage.db.begin().await.map_err(Fault::held)?;
+        dead_letters::finish_redrive(&mut tx, letter.id, Err(reason), now).await.map_err(Fault::held)?;
+        tx.commit().await.map_err(Fault::held)
+    })
+    .await?;
+    metrics::counter!("taskpost_group_dead_letters_total", "group" => G::NAME).increment(1);
+    tracing::warn!(group = G::NAME, letter.id = %letter.id, reason, "a redriven letter is dead again");
+    Ok(())
+}
+
+/// The event that a letter's payload tells of. It must still be the letter's own: effects are kept apart by its id.
+fn unfold(letter: &DeadLetter) -> Result<Envelope, String> {
+    let event: CloudEvent =
+        serde_json::from_str(&letter.payload).map_err(|error| format!("the payload is no event: {error}"))?;
+    if letter.event_id.map(EventId) != Some(event.id) {
+        return Err("the payload's id is not that of the letter's event".to_owned());
+    }
+    let (_, aggregate) = event.subject.split_once('/').ok_or("the payload's subject is not family/id")?;
+    let at = DateTime::parse_from_rfc3339(&event.time).map_err(|error| format!("the payload's time: {error}"))?;
+    Ok(Envelope {
+        position: letter.position.map_or(event.position, Position),
+        id: event.id,
+        type_name: event.type_name,
+        aggregate_id: aggregate.parse().map_err(|error| format!("the payload's subject: {error}"))?,
+        aggregate_version: event.aggregateversion,
+        actor_id: event.actorid,
+        project_id: event.projectid,
+        owner_id: None,
+        assignee_id: None,
+        correlation_id: event.correlationid,
+        causation_id: event.causationid,
+        traceparent: event.traceparent,
+        at: at.with_timezone(&Utc),
+        data: event.data.get().to_owned(),
+    })
+}

@@ -1,0 +1,259 @@
+//! Step 4 of 7: a consumer group reads the log, batch by batch: decode, apply, commit.
+//! Before: `consumers/src/sequencer.rs`. Next: `consumers/src/groups/`, which say what an event means.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use taskpost_common::{Envelope, Position};
+use taskpost_ports::log::{Batch, Subscription};
+use taskpost_store::dead_letters::{self, NewLetter, Source};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Consumers, Decoded, Group,
+    attempt::{Fault, Fence, attempt, in_time},
+    group::{Sorted, sort},
+    outage::Outage,
+};
+
+/// Events in a batch while there are few, and at most while full batches keep coming.
+const FEW: usize = 500;
+const MANY: usize = 2_000;
+/// How often a handler may refuse an event before it is a dead letter.
+const REFUSALS: usize = 3;
+/// Reading that takes longer than this is begun again, on another connection.
+const READ: Duration = Duration::from_secs(30);
+
+/// Runs one group over the log. Any number of processes may run the same group: its progress is the fence, so that
+/// each event takes effect once; the slower ones only work in vain.
+#[derive(Debug)]
+pub struct Runner<G> {
+    group: Arc<G>,
+    stage: Consumers,
+    subscription: Subscription,
+    outage: Outage,
+    limit: usize,
+}
+
+impl<G: Group> Runner<G> {
+    /// A runner that goes on where the group's progress stands.
+    pub fn new(group: Arc<G>, stage: &Consumers) -> Self {
+        Self {
+            group,
+            stage: stage.clone(),
+            subscription: stage.log.subscribe(G::NAME),
+            outage: Outage::new(format!("group {}", G::NAME)),
+            limit: FEW,
+        }
+    }
+
+    /// Runs until `stop`, and then finishes the transaction in hand.
+    ///
+    /// - A fault of the infrastructure holds the group: everything is rolled back and tried again later.
+    /// - A fault of an event makes a dead letter of that event, and the next one goes on.
+    pub async fn run(mut self, stop: CancellationToken) {
+        metrics::gauge!("taskpost_group_held", "group" => G::NAME).set(0.0);
+        while !stop.is_cancelled() {
+            let next = tokio::time::timeout(READ, self.subscription.next(self.limit));
+            let read = tokio::select! {
+                () = stop.cancelled() => return,
+                read = next => read,
+            };
+            match read {
+                Ok(Ok(batch)) => self.handle(batch, &stop).await,
+                Ok(Err(error)) => self.hold(&Fault::held(error), &stop).await,
+                // Nothing has happened for so long, or the connection is stuck.
+                Err(_) => self.subscription.rewind(),
+            }
+        }
+    }
+
+    async fn handle(&mut self, batch: Batch, stop: &CancellationToken) {
+        let started = Instant::now();
+        let full = batch.events.len() >= self.limit;
+        let batch = SortedBatch::new(&*self.group, batch);
+        match self.apply(&batch, stop).await {
+            Ok(()) => {
+                self.outage.over();
+                self.limit = if full { (self.limit * 2).min(MANY) } else { FEW };
+                metrics::gauge!("taskpost_group_held", "group" => G::NAME).set(0.0);
+                metrics::histogram!("taskpost_group_batch_seconds", "group" => G::NAME).record(started.elapsed());
+            }
+            Err(Fault::Fenced) => {
+                metrics::counter!("taskpost_group_fenced_total", "group" => G::NAME).increment(1);
+                self.subscription.rewind();
+            }
+            Err(fault) => self.hold(&fault, stop).await,
+        }
+    }
+
+    /// The whole batch in one transaction; if that cannot be, one event after the other.
+    async fn apply(&mut self, batch: &SortedBatch, stop: &CancellationToken) -> Result<(), Fault> {
+        if batch.undecodable.is_empty() {
+            match self.commit(batch, batch.from, batch.to, &batch.wanted).await {
+                Err(Fault::Refused(reason)) => {
+                    tracing::debug!(group = G::NAME, %reason, "a batch was refused; takes its events one by one");
+                }
+                done => return done,
+            }
+        }
+        let mut at = batch.from;
+        for single in batch.singles() {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            self.apply_single(batch, at, &single).await?;
+            at = single.position();
+        }
+        if at < batch.to { self.commit(batch, at, batch.to, &[]).await } else { Ok(()) }
+    }
+
+    async fn apply_single(&mut self, batch: &SortedBatch, from: Position, single: &Single<'_>) -> Result<(), Fault> {
+        let to = single.position();
+        match *single {
+            Single::Wanted(decoded) => {
+                let mut refusals = Vec::with_capacity(REFUSALS);
+                while refusals.len() < REFUSALS {
+                    match self.commit(batch, from, to, std::slice::from_ref(decoded)).await {
+                        Err(Fault::Refused(reason)) => refusals.push((self.stage.clock.now(), reason)),
+                        done => return done,
+                    }
+                }
+                self.bury(batch, from, &decoded.envelope, refusals).await
+            }
+            Single::Undecodable(envelope, reason) => {
+                self.bury(batch, from, envelope, vec![(self.stage.clock.now(), reason.clone())]).await
+            }
+        }
+    }
+
+    /// One transaction of effects and progress. What happened before it stays.
+    async fn commit(
+        &mut self,
+        batch: &SortedBatch,
+        from: Position,
+        to: Position,
+        events: &[Decoded],
+    ) -> Result<(), Fault> {
+        let fence = Fence::Progress { partition: &batch.partition, from, to };
+        attempt(&self.stage, &*self.group, fence, events).await?;
+        self.moved(batch, from, to);
+        Ok(())
+    }
+
+    /// One transaction of a dead letter and the progress past its event.
+    async fn bury(
+        &mut self,
+        batch: &SortedBatch,
+        from: Position,
+        envelope: &Envelope,
+        tries: Vec<(DateTime<Utc>, String)>,
+    ) -> Result<(), Fault> {
+        let to = envelope.position;
+        let now = self.stage.clock.now();
+        let reason = tries.last().map(|(_, reason)| reason.clone()).unwrap_or_default();
+        let history = tries.into_iter().map(|(at, reason)| (at, Some(reason), None));
+        let letter = NewLetter {
+            id: self.stage.clock.id(),
+            source: Source::Log,
+            handler: G::NAME.to_owned(),
+            event_id: Some(envelope.id),
+            position: Some(to),
+            delivery_id: None,
+            reason,
+            attempts: dead_letters::history(history).map_err(Fault::held)?,
+            payload: payload(envelope),
+            created_at: now,
+        };
+        in_time(async {
+            let mut tx = self.stage.db.begin().await.map_err(Fault::held)?;
+            Fence::Progress { partition: &batch.partition, from, to }.pass(&mut tx, G::NAME, now).await?;
+            dead_letters::insert(&mut tx, &letter).await.map_err(Fault::held)?;
+            tx.commit().await.map_err(Fault::held)
+        })
+        .await?;
+        metrics::counter!("taskpost_group_dead_letters_total", "group" => G::NAME).increment(1);
+        tracing::warn!(
+            group = G::NAME, event.id = %envelope.id, event.type = %envelope.type_name, position = %to,
+            letter.id = %letter.id, reason = %letter.reason, "an event is now a dead letter"
+        );
+        self.moved(batch, from, to);
+        Ok(())
+    }
+
+    fn moved(&mut self, batch: &SortedBatch, from: Position, to: Position) {
+        self.subscription.done(&batch.partition, to);
+        let events = u64::try_from(to.0 - from.0).unwrap_or_default();
+        metrics::counter!("taskpost_group_events_total", "group" => G::NAME).increment(events);
+    }
+
+    /// Goes back to the recorded progress and waits; smaller batches then, in case this one was too much.
+    async fn hold(&mut self, fault: &Fault, stop: &CancellationToken) {
+        self.subscription.rewind();
+        self.limit = (self.limit / 4).max(1);
+        metrics::gauge!("taskpost_group_held", "group" => G::NAME).set(1.0);
+        self.outage.wait(fault, stop).await;
+    }
+}
+
+/// What a dead letter keeps: the whole event, or its bare data when that is not even JSON.
+fn payload(envelope: &Envelope) -> String {
+    let whole = envelope.to_cloudevent().and_then(|event| serde_json::to_string(&event));
+    whole.unwrap_or_else(|_| envelope.data.clone())
+}
+
+/// A batch with its events decoded, without those that the group does not want.
+#[derive(Debug)]
+struct SortedBatch {
+    partition: String,
+    from: Position,
+    to: Position,
+    wanted: Vec<Decoded>,
+    undecodable: Vec<(Envelope, String)>,
+}
+
+impl SortedBatch {
+    fn new<G: Group>(group: &G, batch: Batch) -> Self {
+        let mut sorted = Self {
+            from: batch.from,
+            to: batch.to(),
+            partition: batch.partition,
+            wanted: Vec::with_capacity(batch.events.len()),
+            undecodable: Vec::new(),
+        };
+        for envelope in batch.events {
+            match sort(group, envelope) {
+                Sorted::Wanted(decoded) => sorted.wanted.push(decoded),
+                Sorted::Undecodable(envelope, reason) => sorted.undecodable.push((envelope, reason)),
+                Sorted::Unwanted => {}
+            }
+        }
+        sorted
+    }
+
+    /// Its events in their order, each alone.
+    fn singles(&self) -> Vec<Single<'_>> {
+        let undecodable = self.undecodable.iter().map(|(envelope, reason)| Single::Undecodable(envelope, reason));
+        let mut singles: Vec<Single<'_>> = self.wanted.iter().map(Single::Wanted).chain(undecodable).collect();
+        singles.sort_unstable_by_key(Single::position);
+        singles
+    }
+}
+
+#[derive(Debug)]
+enum Single<'a> {
+    Wanted(&'a Decoded),
+    Undecodable(&'a Envelope, &'a String),
+}
+
+impl Single<'_> {
+    const fn position(&self) -> Position {
+        match self {
+            Self::Wanted(decoded) => decoded.envelope.position,
+            Self::Undecodable(envelope, _) => envelope.position,
+        }
+    }
+}

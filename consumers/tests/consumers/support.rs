@@ -1,0 +1,367 @@
+//! A store with events in it, loops that are started and ended, and groups that misbehave on demand.
+
+use std::{
+    future::Future,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use taskpost_common::{
+    Cause, Clock, EndpointId, Envelope, Event, Position, TaskId, UserId,
+    event::EndpointDisabled,
+    notification::Notification,
+    task::{Priority, StatusCategory, Task, TaskState},
+    user::{Roles, User, UserStatus},
+};
+use taskpost_consumers::{Applied, ApplyError, Consumers, Decoded, Group, Runner, redrive, sequencer};
+use taskpost_ports::{Log, Wakes};
+use taskpost_store::{
+    Change, Db, Session, StoreError, Tx,
+    dead_letters::{self, DeadLetter, LetterFilter},
+    events::{self, NewEvent, SeenBy},
+    notifications::{self, InboxFilter, InboxStart},
+    progress,
+    tasks::{self, NewTask},
+    users,
+};
+use tempfile::TempDir;
+use tokio::{sync::Barrier, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Looks again and again until there is something, at most [`DEADLINE`].
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    let found = tokio::time::timeout(DEADLINE, async {
+        loop {
+            ticks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    });
+    found.await.unwrap_or_else(|_| panic!("waited in vain until {what}"))
+}
+
+/// A store and what works on it.
+pub struct Stage {
+    pub consumers: Consumers,
+    pub folder: TempDir,
+}
+
+impl Stage {
+    /// On SQLite.
+    pub async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::sqlite(folder.path()).await.unwrap();
+        db.migrate().await.unwrap();
+        Self::new(db, folder)
+    }
+
+    /// On Postgres, in a new schema.
+    pub async fn postgres() -> Self {
+        let db = Db::postgres(&new_schema(), 4).await.unwrap();
+        db.migrate().await.unwrap();
+        Self::new(db, tempfile::tempdir().unwrap())
+    }
+
+    /// On each of them.
+    pub async fn both() -> [Self; 2] {
+        [Self::sqlite().await, Self::postgres().await]
+    }
+
+    fn new(db: Db, folder: TempDir) -> Self {
+        let wakes = Wakes::default();
+        let log = Log::Local { db: db.clone(), wakes: wakes.clone() };
+        Self { consumers: Consumers { db, log, wakes, clock: Clock::system() }, folder }
+    }
+
+    pub fn db(&self) -> &Db {
+        &self.consumers.db
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.consumers.clock
+    }
+
+    pub async fn reader(&self) -> Session {
+        self.db().reader().await.unwrap()
+    }
+
+    pub async fn commit(&self, tx: Tx) {
+        tx.commit().await.unwrap();
+        self.consumers.wakes.committed(self.db().has_outbox());
+    }
+
+    pub fn cause(&self, actor: UserId) -> Cause {
+        Cause { actor_id: Some(actor), correlation_id: self.clock().id(), ..Cause::default() }
+    }
+
+    /// Registers somebody.
+    pub async fn user(&self, name: &str, roles: &str, status: UserStatus) -> UserId {
+        let (clock, now) = (self.clock(), self.clock().now());
+        let user = User {
+            id: clock.id(),
+            handle: name.to_owned(),
+            email: format!("{name}@example.org"),
+            name: name.to_owned(),
+            roles: Roles::try_from(roles.to_owned()).unwrap(),
+            status,
+            timezone: "UTC".to_owned(),
+            locale: "en".to_owned(),
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let cause = self.cause(user.id);
+        let mut tx = self.db().begin().await.unwrap();
+        users::insert(&mut tx, Change { clock, cause: &cause }, &user, "no hash").await.unwrap();
+        self.commit(tx).await;
+        user.id
+    }
+
+    pub async fn member(&self, name: &str) -> UserId {
+        self.user(name, "", UserStatus::Active).await
+    }
+
+    /// Makes a task by its reporter.
+    pub async fn task(&self, title: &str, reporter: UserId, assignee: Option<UserId>) -> Task {
+        let cause = self.cause(reporter);
+        let change = Change { clock: self.clock(), cause: &cause };
+        let task = NewTask::new(change, task(self.clock(), title, reporter, assignee)).unwrap();
+        let mut tx = self.db().begin().await.unwrap();
+        tasks::insert(&mut tx, &[&task]).await.unwrap();
+        self.commit(tx).await;
+        task.task().clone()
+    }
+
+    /// Changes a task.
+    pub async fn change(&self, actor: UserId, before: &Task, edit: impl FnOnce(&mut Task)) -> Task {
+        let mut after = before.clone();
+        edit(&mut after);
+        let cause = self.cause(actor);
+        let mut tx = self.db().begin().await.unwrap();
+        let change = Change { clock: self.clock(), cause: &cause };
+        let (after, _) = tasks::update(&mut tx, change, before, after).await.unwrap();
+        self.commit(tx).await;
+        after
+    }
+
+    pub async fn events(&self) -> Vec<Envelope> {
+        events::after(&mut self.reader().await, Position(0), 100_000).await.unwrap()
+    }
+
+    pub async fn letters(&self, handler: &str) -> Vec<DeadLetter> {
+        let filter = LetterFilter { handler: Some(handler.to_owned()), ..LetterFilter::default() };
+        let mut letters = dead_letters::list(&mut self.reader().await, &filter, None, 1_000).await.unwrap();
+        letters.reverse();
+        letters
+    }
+
+    pub async fn progress(&self, group: &str) -> Position {
+        progress::get(&mut self.reader().await, group, "").await.unwrap()
+    }
+
+    /// A user's inbox, oldest first.
+    pub async fn inbox(&self, user: UserId) -> Vec<Notification> {
+        let (filter, start) = (InboxFilter::default(), InboxStart::Newest);
+        let mut items = notifications::list(&mut self.reader().await, user, &filter, start, 1_000).await.unwrap();
+        items.reverse();
+        items
+    }
+
+    /// Whether the group has applied all that was committed.
+    pub async fn caught_up(&self, group: &str) -> bool {
+        let mut reader = self.reader().await;
+        let (waiting, _) = events::outbox_backlog(&mut reader).await.unwrap();
+        let head = events::head(&mut reader).await.unwrap();
+        waiting == 0 && progress::get(&mut reader, group, "").await.unwrap() == head
+    }
+
+    pub async fn until_caught_up<G: Group>(&self) {
+        until("the group has caught up", || async { self.caught_up(G::NAME).await.then_some(()) }).await;
+    }
+
+    /// Starts a sequencer where there is an outbox, and `runners` of the group.
+    pub fn start<G: Group>(&self, group: &Arc<G>, runners: usize) -> Running {
+        let mut running = Running::default();
+        if self.db().has_outbox() {
+            let (db, wakes) = (self.db().clone(), self.consumers.wakes.clone());
+            running.tasks.spawn(sequencer::run(db, wakes, running.stop.clone()));
+        }
+        for _ in 0..runners {
+            running.tasks.spawn(Runner::new(Arc::clone(group), &self.consumers).run(running.stop.clone()));
+        }
+        running
+    }
+
+    /// Runs the group until it has applied everything.
+    pub async fn drain<G: Group>(&self, group: &Arc<G>) {
+        let running = self.start(group, 1);
+        self.until_caught_up::<G>().await;
+        running.end().await;
+    }
+
+    /// Starts `loops` redrive loops of the group.
+    pub fn start_redrive<G: Group>(&self, group: &Arc<G>, loops: usize) -> Running {
+        let mut running = Running::default();
+        for _ in 0..loops {
+            running.tasks.spawn(redrive::run(Arc::clone(group), self.consumers.clone(), running.stop.clone()));
+        }
+        running
+    }
+}
+
+/// A URL with a schema that nobody has used.
+pub fn new_schema() -> String {
+    #[expect(clippy::disallowed_methods, reason = "which database tests may use is known to their starter only")]
+    let url = std::env::var("TASKPOST_TEST_POSTGRES_URL")
+        .expect("TASKPOST_TEST_POSTGRES_URL names no Postgres; run these tests by `cargo xtask test -- -p taskpost-consumers`");
+    let id: TaskId = Clock::system().id();
+    let and = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{and}schema=test_{}", id.0.simple())
+}
+
+/// A new task.
+pub fn task(clock: &Clock, title: &str, reporter: UserId, assignee: Option<UserId>) -> Task {
+    let now = clock.now();
+    Task {
+        id: clock.id(),
+        key: None,
+        project_id: None,
+        category_id: None,
+        task_type: "task".to_owned(),
+        title: title.to_owned(),
+        description: String::new(),
+        status: "todo".to_owned(),
+        status_category: StatusCategory::Todo,
+        state: TaskState::Open,
+        priority: Priority::None,
+        resolution: None,
+        assignee_id: assignee,
+        reporter_id: reporter,
+        labels: Vec::new(),
+        due_at: None,
+        comment_count: 0,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        completed_at: None,
+    }
+}
+
+/// Loops that run.
+#[derive(Default)]
+pub struct Running {
+    pub tasks: JoinSet<()>,
+    pub stop: CancellationToken,
+}
+
+impl Running {
+    /// Stops them and waits for each; one that panicked fails the test.
+    pub async fn end(mut self) {
+        self.stop.cancel();
+        let joined = tokio::time::timeout(DEADLINE, async {
+            while let Some(ended) = self.tasks.join_next().await {
+                ended.unwrap();
+            }
+        });
+        joined.await.expect("the loops end when they are told to");
+    }
+}
+
+/// A failure of the store that may pass, as a closed one gives it.
+pub async fn unavailable(folder: &Path) -> StoreError {
+    let closed = Db::sqlite(folder).await.unwrap();
+    closed.close().await;
+    closed.begin().await.unwrap_err()
+}
+
+/// Answers each `task.created` with an event of its own: an effect that no unique key protects, so that only the
+/// fence can keep it single. Titles make it misbehave.
+pub struct Echo {
+    clock: Clock,
+    /// Where a store is made that fails.
+    folder: std::path::PathBuf,
+    /// Every try fails as if the store were away.
+    pub broken: AtomicBool,
+    /// Tries that failed so.
+    pub held: AtomicUsize,
+    /// Events that [`Group::apply`] was given.
+    pub applied: AtomicUsize,
+    /// The first plans wait here for each other.
+    pub meet: Option<Barrier>,
+    met: AtomicUsize,
+}
+
+impl Echo {
+    pub fn new(stage: &Stage) -> Self {
+        Self {
+            clock: stage.clock().clone(),
+            folder: stage.folder.path().to_owned(),
+            broken: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            applied: AtomicUsize::new(0),
+            meet: None,
+            met: AtomicUsize::new(0),
+        }
+    }
+
+    /// The events it has answered, in the order of the answers.
+    pub async fn answered(stage: &Stage) -> Vec<String> {
+        let all = stage.events().await;
+        let answers = all.iter().filter(|event| event.type_name == "endpoint.disabled");
+        answers
+            .map(|answer| match answer.decode().unwrap() {
+                Event::EndpointDisabled(data) => data.reason,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+}
+
+impl Group for Echo {
+    const NAME: &'static str = "echo";
+    type Plan = ();
+
+    fn wants(&self, type_name: &str) -> bool {
+        type_name == "task.created"
+    }
+
+    async fn plan(&self, _reader: &mut Session, _events: &[Decoded]) -> Result<(), ApplyError> {
+        if let Some(meet) = &self.meet
+            && self.met.fetch_add(1, Ordering::SeqCst) < 2
+        {
+            meet.wait().await;
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, tx: &mut Tx, events: &[Decoded], (): ()) -> Result<Applied, ApplyError> {
+        self.applied.fetch_add(events.len(), Ordering::SeqCst);
+        for Decoded { envelope, event } in events {
+            let Event::TaskCreated(data) = event else { return Err(ApplyError::Refused("not wanted".to_owned())) };
+            let title = &data.task.title;
+            let cause = envelope.cause();
+            let change = Change { clock: &self.clock, cause: &cause };
+            let id: EndpointId = self.clock.id();
+            let answer = Event::EndpointDisabled(EndpointDisabled { endpoint_id: id, reason: title.clone() });
+            let answer = NewEvent::new(change, &answer, id.0, 1, SeenBy::default())?;
+            events::append(tx, &[&answer]).await?;
+            assert!(!title.starts_with("panic"), "cannot stand {title}");
+            if title.starts_with("poison") {
+                return Err(ApplyError::Refused(format!("will not have {title}")));
+            }
+        }
+        if self.broken.load(Ordering::SeqCst) {
+            self.held.fetch_add(1, Ordering::SeqCst);
+            return Err(unavailable(&self.folder).await.into());
+        }
+        Ok(Applied { deliveries: false, events: !events.is_empty() })
+    }
+}

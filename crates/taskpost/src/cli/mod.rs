@@ -1,0 +1,24 @@
+//! The command line.
+
+pub mod serve;
+pub mod token;
+
+use clap::{Parser, Subcommand};
+
+/// Self-hosted task intake that never loses a task and never loses a notification.
+///
+/// Without a command it serves everything in one process. Variables say on what: see .env.example.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Register a test user at a running instance, or log it in, and print its access token.
+    Token(token::Options),
+}

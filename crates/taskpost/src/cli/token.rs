@@ -1,0 +1,58 @@
+//! `taskpost token`: an access token of a test user, for curl and load tests.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use url::Url;
+
+/// Whose token, and where.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The running instance.
+    #[arg(long, default_value = "http://127.0.0.1:3000")]
+    url: Url,
+    /// The user's e-mail.
+    #[arg(long, default_value = "test@taskpost.example")]
+    email: String,
+    /// The user's name, if it must be registered.
+    #[arg(long, default_value = "Test")]
+    name: String,
+    /// The user's password.
+    #[arg(long, default_value = "a test password")]
+    password: String,
+}
+
+/// Logs the user in, registering it first when it is unknown, and prints the access token.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let client = Client::builder().timeout(Duration::from_secs(10)).no_proxy().build()?;
+    let credentials = json!({"email": options.email, "password": options.password});
+    let (mut status, mut body) = post(&client, &options.url, "/v1/auth/login", &credentials).await?;
+    if status == StatusCode::UNAUTHORIZED {
+        let account = json!({"email": options.email, "password": options.password, "name": options.name});
+        (status, body) = post(&client, &options.url, "/v1/auth/register", &account).await?;
+    }
+    if status == StatusCode::CONFLICT {
+        bail!("{} is registered with another password; give it by --password", options.email);
+    }
+    let Some(token) = body.get("access_token").and_then(Value::as_str) else {
+        bail!("{} answered {status}: {}", options.url, body.get("detail").and_then(Value::as_str).unwrap_or("no detail"));
+    };
+    println!("{token}");
+    Ok(())
+}
+
+async fn post(client: &Client, base: &Url, path: &str, body: &Value) -> anyhow::Result<(StatusCode, Value)> {
+    let url = base.join(path).context("--url: not an address of an instance")?;
+    let answer = client
+        .post(url)
+        .json(body)
+        .send()
+        .await
+        .with_context(|| format!("--url: nobody answers at {base}; start it by `cargo run --release`"))?;
+    let status = answer.status();
+    let text = answer.text().await?;
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}

@@ -1,0 +1,35 @@
+//! The secret that signs tokens and cursors.
+
+use std::{fs, io::Write as _, path::Path};
+
+use anyhow::Context;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::RngExt as _;
+use secrecy::SecretString;
+use taskpost_common::config::Config;
+
+/// `JWT_SECRET`, else the secret in the data folder, which is made when absent, readable by its owner only.
+pub fn load(config: &Config) -> anyhow::Result<Vec<SecretString>> {
+    if !config.jwt_secrets.is_empty() {
+        return Ok(config.jwt_secrets.clone());
+    }
+    let file = config.data_dir.join("jwt-secret");
+    match fs::read_to_string(&file) {
+        Ok(secret) if secret.trim().len() >= 32 => Ok(vec![secret.trim().into()]),
+        Ok(_) => anyhow::bail!("DATA_DIR: {} is shorter than 32 characters; delete it to have a new one made", file.display()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(&file),
+        Err(error) => Err(error).with_context(|| format!("DATA_DIR: cannot read {}", file.display())),
+    }
+}
+
+fn make(file: &Path) -> anyhow::Result<Vec<SecretString>> {
+    let secret = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 32]>());
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut written = options.open(file).with_context(|| format!("DATA_DIR: cannot write {}", file.display()))?;
+    written.write_all(secret.as_bytes())?;
+    written.sync_all()?;
+    Ok(vec![secret.into()])
+}

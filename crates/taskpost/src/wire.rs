@@ -1,0 +1,220 @@
+//! Builds the roles, in named steps, and takes them down again in the order that loses nothing.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use secrecy::ExposeSecret;
+use taskpost_api::{
+    http::{self, App},
+    serve,
+};
+use taskpost_common::{
+    Clock,
+    config::{Config, Database},
+    retry::{Backoff, retry},
+};
+use taskpost_consumers::Consumers;
+use taskpost_ports::{Limiter, Log, Queue, Wakes};
+use taskpost_store::{Db, StoreError};
+use taskpost_tracker::{Parts, Tracker};
+use taskpost_workers::{MailSettings, Workers};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::secrets;
+
+/// Connections to Postgres, for writing and again for reading.
+const CONNECTIONS: u32 = 10;
+/// How often idle limits are forgotten and histograms tidied.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// How long requests in flight have to end, and after them the stages behind.
+const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_STAGES: Duration = Duration::from_secs(8);
+
+/// A running Taskpost.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The use cases.
+    pub tracker: Tracker,
+    /// The store.
+    pub db: Db,
+    /// The bells.
+    pub wakes: Wakes,
+    api: JoinSet<anyhow::Result<()>>,
+    stages: JoinSet<()>,
+    stop_api: CancellationToken,
+    stop_stages: CancellationToken,
+}
+
+/// Uses one TLS implementation everywhere. A second call changes nothing.
+pub fn install_crypto() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// The recorder behind /metrics. Once in a process.
+pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    const SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+    const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0];
+    Ok(PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), SIZES)?
+        .install_recorder()?)
+}
+
+/// Starts every role in this process.
+pub async fn start(config: &Config, clock: Clock, metrics: PrometheusHandle) -> anyhow::Result<Running> {
+    make_data_dir(config)?;
+    let secrets = secrets::load(config)?;
+    let db = open_store(config).await?;
+    let wakes = Wakes::default();
+    let log = Log::Local { db: db.clone(), wakes: wakes.clone() };
+    let queue = Queue::local(db.clone(), clock.clone());
+    let limiter = Arc::new(Limiter::local(&config.limits));
+    let stop_stages = CancellationToken::new();
+    let mut stages = JoinSet::new();
+
+    let parts = Parts {
+        db: db.clone(),
+        log: log.clone(),
+        queue: queue.clone(),
+        limiter: limiter.clone(),
+        wakes: wakes.clone(),
+        clock: clock.clone(),
+        secrets,
+    };
+    let tracker = Tracker::start(parts, config, &mut stages, stop_stages.clone()).await?;
+    Consumers { db: db.clone(), log, wakes: wakes.clone(), clock: clock.clone() }.start(&mut stages, &stop_stages);
+    workers(config, &db, queue, &wakes, clock).start(&mut stages, &stop_stages)?;
+    stages.spawn(upkeep(limiter.clone(), metrics.clone(), stop_stages.clone()));
+
+    let stop_api = CancellationToken::new();
+    let mut api = JoinSet::new();
+    let address = start_api(config, tracker.clone(), limiter, metrics, &mut api, stop_api.clone()).await?;
+    Ok(Running { address, tracker, db, wakes, api, stages, stop_api, stop_stages })
+}
+
+impl Running {
+    /// Waits until a role ends that should not.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            Some(ended) = self.api.join_next() => match ended {
+                Ok(Err(error)) => error.context("the API ended"),
+                Ok(Ok(())) => anyhow!("the API ended"),
+                Err(error) => anyhow!("the API ended: {error}"),
+            },
+            Some(ended) = self.stages.join_next() => match ended {
+                Ok(()) => anyhow!("a stage ended by itself"),
+                Err(error) => anyhow!("a stage ended: {error}"),
+            },
+            else => anyhow!("nothing is running"),
+        }
+    }
+
+    /// Stops accepting, finishes what is in flight, stores what is queued, and closes. Within 20 seconds.
+    pub async fn shut_down(mut self) {
+        self.stop_api.cancel();
+        let _ = tokio::time::timeout(DRAIN + Duration::from_secs(1), drained(&mut self.api)).await;
+        let _ = tokio::time::timeout(DRAIN_STAGES, async {
+            self.tracker.drain().await;
+            self.stop_stages.cancel();
+            while self.stages.join_next().await.is_some() {}
+        })
+        .await;
+        self.stages.shutdown().await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.db.close()).await;
+    }
+}
+
+async fn drained(api: &mut JoinSet<anyhow::Result<()>>) {
+    while let Some(ended) = api.join_next().await {
+        if let Ok(Err(error)) = ended {
+            tracing::warn!(%error, "the API did not end well");
+        }
+    }
+}
+
+fn make_data_dir(config: &Config) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("DATA_DIR: cannot make the folder {}", config.data_dir.display()))
+}
+
+/// Opens the store and brings its schema up to date; a server that is not up yet is waited for.
+async fn open_store(config: &Config) -> anyhow::Result<Db> {
+    let db = match &config.database {
+        Database::Sqlite => Db::sqlite(&config.data_dir)
+            .await
+            .with_context(|| format!("DATA_DIR: cannot open the database in {}", config.data_dir.display()))?,
+        Database::Postgres(url) => {
+            let connect = || Db::postgres(url.expose_secret(), CONNECTIONS);
+            let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
+            retry("connect to Postgres", 15, backoff, StoreError::is_transient, connect)
+                .await
+                .context("DATABASE_URL: cannot connect; is the server up, and are user, password and database right?")?
+        }
+    };
+    db.migrate().await.context("the schema cannot be brought up to date")?;
+    Ok(db)
+}
+
+fn workers(config: &Config, db: &Db, queue: Queue, wakes: &Wakes, clock: Clock) -> Workers {
+    Workers {
+        db: db.clone(),
+        queue,
+        wakes: wakes.clone(),
+        clock,
+        retry_delays: config.retry_delays.clone(),
+        concurrency: config.delivery_concurrency,
+        webhooks: config.webhooks.clone(),
+        mail: MailSettings {
+            folder: config.data_dir.join("mail"),
+            from: config.mail_from.clone(),
+            public_url: config.public_url.clone(),
+        },
+    }
+}
+
+async fn start_api(
+    config: &Config,
+    tracker: Tracker,
+    limiter: Arc<Limiter>,
+    metrics: PrometheusHandle,
+    api: &mut JoinSet<anyhow::Result<()>>,
+    stop: CancellationToken,
+) -> anyhow::Result<SocketAddr> {
+    let (host, port) = config.http;
+    let listener = TcpListener::bind((host, port))
+        .await
+        .with_context(|| format!("HTTP_PORT: cannot listen on {host}:{port}; is another program using it?"))?;
+    let address = listener.local_addr()?;
+    let app = App {
+        tracker,
+        limiter,
+        trusted_proxies: config.limits.trusted_proxies.clone(),
+        metrics,
+        metrics_token: config.metrics_token.clone(),
+        cors_origins: config.cors_origins.clone(),
+        https: config.public_url.as_ref().is_some_and(|url| url.scheme() == "https"),
+    };
+    let router = http::router(app);
+    let proxies = config.limits.trusted_proxies.clone();
+    let limits = serve::Limits { drain: DRAIN, proxies, ..serve::Limits::default() };
+    api.spawn(async move { Ok(serve::serve(listener, router, limits, stop).await?) });
+    Ok(address)
+}
+
+/// Gives back what limits and histograms no longer need.
+async fn upkeep(limiter: Arc<Limiter>, metrics: PrometheusHandle, stop: CancellationToken) {
+    let keys = metrics::gauge!("taskpost_limiter_keys");
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPKEEP) => {}
+        }
+        metrics.run_upkeep();
+        limiter.forget_idle();
+        #[expect(clippy::cast_precision_loss, reason = "a count for a gauge, far below 2^52")]
+        keys.set(limiter.keys() as f64);
+    }
+}
