@@ -71,7 +71,9 @@ impl Fence<'_> {
     /// Records it; `Fenced` when it is no longer as it was.
     pub(crate) async fn pass(&self, tx: &mut Tx, group: &str, now: DateTime<Utc>) -> Result<(), Fault> {
         let passed = match *self {
-            Self::Progress { partition, from, to } => progress::advance(tx, group, partition, from, to, now).await,
+            Self::Progress { partition, from, to } => {
+                progress::advance(tx, group, partition, from, to, now).await
+            }
             Self::Letter(id) => dead_letters::finish_redrive(tx, id, Ok(()), now).await,
         };
         if passed.map_err(Fault::held)? { Ok(()) } else { Err(Fault::Fenced) }

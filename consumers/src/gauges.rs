@@ -13,26 +13,29 @@ const OUTBOX_EVERY: Duration = Duration::from_secs(5);
 /// An older row in the outbox means that the sequencer stands still.
 const ALARM: f64 = 10.0;
 
-/// Refreshes the gauges until `stop`. What cannot be read keeps its last value; the loops themselves report outages.
+/// Refreshes the gauges until `stop`. What cannot be read keeps its last value.
 pub(crate) async fn run(stage: Consumers, groups: &'static [&'static str], stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut outbox_due = Instant::now();
-    let mut alarmed = false;
+    let (mut failing, mut alarmed) = (false, false);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = in_time(read_groups(&stage.db, groups)).await {
-            tracing::debug!(%error, "could not read the groups' progress");
-        }
+        let mut read = in_time(read_groups(&stage.db, groups)).await;
         if stage.db.has_outbox() && Instant::now() >= outbox_due {
             outbox_due += OUTBOX_EVERY;
-            match in_time(read_outbox(&stage)).await {
-                Ok(oldest) => alarm(oldest, &mut alarmed),
-                Err(error) => tracing::debug!(%error, "could not read the outbox' backlog"),
+            let oldest = in_time(read_outbox(&stage)).await;
+            read = read.and(oldest.map(|oldest| alarm(oldest, &mut alarmed)));
+        }
+        match read {
+            Ok(()) => failing = false,
+            Err(error) if !std::mem::replace(&mut failing, true) => {
+                tracing::warn!(%error, "could not read how far the groups are; their gauges stand still");
             }
+            Err(_) => {}
         }
     }
 }

@@ -67,32 +67,14 @@ pub enum ApplyError {
     Refused(String),
 }
 
-/// What a group does with an event of the log.
-#[derive(Debug)]
-pub(crate) enum Sorted {
-    /// Hands it over.
-    Wanted(Decoded),
-    /// Passes over it.
-    Unwanted,
-    /// Buries it.
-    Undecodable(Envelope, String),
-}
-
-/// Decodes an event if the group wants its type. A type that nobody has registered cannot be judged, so it is
-/// undecodable for every group.
-pub(crate) fn sort<G: Group>(group: &G, envelope: Envelope) -> Sorted {
+/// Decodes an event if the group wants its type. A type that nobody has registered cannot be judged, so it is an error
+/// for every group.
+pub(crate) fn decode<G: Group>(group: &G, envelope: &Envelope) -> Result<Option<Event>, DecodeError> {
     let name = envelope.type_name.as_str();
     if !Event::TYPES.contains(&name) {
-        let reason = DecodeError::UnknownType(name.to_owned()).to_string();
-        return Sorted::Undecodable(envelope, reason);
+        return Err(DecodeError::UnknownType(name.to_owned()));
     }
-    if !group.wants(name) {
-        return Sorted::Unwanted;
-    }
-    match envelope.decode() {
-        Ok(event) => Sorted::Wanted(Decoded { envelope, event }),
-        Err(error) => Sorted::Undecodable(envelope, error.to_string()),
-    }
+    if group.wants(name) { envelope.decode().map(Some) } else { Ok(None) }
 }
 
 #[cfg(test)]
@@ -144,18 +126,18 @@ mod tests {
     fn an_event_is_wanted_or_not_or_cannot_be_read() {
         let nil = Uuid::nil();
         let login = format!(r#"{{"user":{{"id":"{nil}","roles":[]}},"session_id":"{nil}"}}"#);
-        let sorted = |name: &str, data: &str| sort(&Logins, envelope(name, data));
-        assert!(matches!(sorted("user.logged_in", &login), Sorted::Wanted(_)));
-        assert!(matches!(sorted("user.logged_out", &login), Sorted::Unwanted));
+        let read = |name: &str, data: &str| decode(&Logins, &envelope(name, data));
+        assert!(matches!(read("user.logged_in", &login), Ok(Some(Event::UserLoggedIn(_)))));
+        assert!(matches!(read("user.logged_out", &login), Ok(None)));
         // What is not wanted is not read either.
-        assert!(matches!(sorted("user.logged_out", "{"), Sorted::Unwanted));
+        assert!(matches!(read("user.logged_out", "{"), Ok(None)));
         for (name, data, expected) in [
             ("user.logged_in", "{", "malformed data of `user.logged_in`"),
             ("user.logged_in", "{}", "malformed data of `user.logged_in`"),
             ("user.abducted", "{}", "unknown event type `user.abducted`"),
         ] {
-            let Sorted::Undecodable(_, reason) = sorted(name, data) else { panic!("{name} {data} was read") };
-            assert!(reason.contains(expected), "{reason}");
+            let error = read(name, data).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -37,7 +37,8 @@ pub(crate) async fn run(stage: Consumers, stop: CancellationToken) {
 
 async fn round(stage: &Consumers, stop: &CancellationToken) -> Result<(), Fault> {
     for _ in 0..ROUNDS {
-        let swept = in_time(async { sweep(&stage.db, stage.clock.now(), ROWS).await.map_err(Fault::held) }).await?;
+        let swept =
+            in_time(async { sweep(&stage.db, stage.clock.now(), ROWS).await.map_err(Fault::held) }).await?;
         metrics::counter!("taskpost_housekeeping_deleted_total").increment(swept);
         if swept < ROWS.unsigned_abs() || stop.is_cancelled() {
             break;

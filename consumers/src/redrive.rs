@@ -13,9 +13,9 @@ use taskpost_store::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Consumers, EVERYTHING, Group,
+    Consumers, Decoded, EVERYTHING, Group,
     attempt::{Fault, Fence, attempt, in_time},
-    group::{Sorted, sort},
+    group::decode,
     outage::Outage,
 };
 
@@ -73,12 +73,9 @@ async fn handle<G: Group>(group: &G, stage: &Consumers, letter: &DeadLetter) -> 
     // Who sees an event was settled when it was recorded, and no CloudEvent carries it.
     envelope.owner_id = recorded.as_ref().and_then(|event| event.owner_id);
     envelope.assignee_id = recorded.as_ref().and_then(|event| event.assignee_id);
-    let events = match sort(group, envelope) {
-        Sorted::Wanted(decoded) => vec![decoded],
-        Sorted::Unwanted => Vec::new(),
-        Sorted::Undecodable(_, reason) => return Err(Fault::Refused(reason)),
-    };
-    attempt(stage, group, Fence::Letter(letter.id), &events).await
+    let event = decode(group, &envelope).map_err(|error| Fault::Refused(error.to_string()))?;
+    let events = event.map(|event| Decoded { envelope, event });
+    attempt(stage, group, Fence::Letter(letter.id), events.as_slice()).await
 }
 
 /// Dead again, with the new reason.
@@ -103,7 +100,8 @@ fn unfold(letter: &DeadLetter) -> Result<Envelope, String> {
         return Err("the payload's id is not that of the letter's event".to_owned());
     }
     let (_, aggregate) = event.subject.split_once('/').ok_or("the payload's subject is not family/id")?;
-    let at = DateTime::parse_from_rfc3339(&event.time).map_err(|error| format!("the payload's time: {error}"))?;
+    let at =
+        DateTime::parse_from_rfc3339(&event.time).map_err(|error| format!("the payload's time: {error}"))?;
     Ok(Envelope {
         position: letter.position.map_or(event.position, Position),
         id: event.id,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Consumers, Decoded, Group,
     attempt::{Fault, Fence, attempt, in_time},
-    group::{Sorted, sort},
+    group::decode,
     outage::Outage,
 };
 
@@ -80,7 +80,8 @@ impl<G: Group> Runner<G> {
                 self.outage.over();
                 self.limit = if full { (self.limit * 2).min(MANY) } else { FEW };
                 metrics::gauge!("taskpost_group_held", "group" => G::NAME).set(0.0);
-                metrics::histogram!("taskpost_group_batch_seconds", "group" => G::NAME).record(started.elapsed());
+                metrics::histogram!("taskpost_group_batch_seconds", "group" => G::NAME)
+                    .record(started.elapsed());
             }
             Err(Fault::Fenced) => {
                 metrics::counter!("taskpost_group_fenced_total", "group" => G::NAME).increment(1);
@@ -111,7 +112,12 @@ impl<G: Group> Runner<G> {
         if at < batch.to { self.commit(batch, at, batch.to, &[]).await } else { Ok(()) }
     }
 
-    async fn apply_single(&mut self, batch: &SortedBatch, from: Position, single: &Single<'_>) -> Result<(), Fault> {
+    async fn apply_single(
+        &mut self,
+        batch: &SortedBatch,
+        from: Position,
+        single: &Single<'_>,
+    ) -> Result<(), Fault> {
         let to = single.position();
         match *single {
             Single::Wanted(decoded) => {
@@ -225,10 +231,10 @@ impl SortedBatch {
             undecodable: Vec::new(),
         };
         for envelope in batch.events {
-            match sort(group, envelope) {
-                Sorted::Wanted(decoded) => sorted.wanted.push(decoded),
-                Sorted::Undecodable(envelope, reason) => sorted.undecodable.push((envelope, reason)),
-                Sorted::Unwanted => {}
+            match decode(group, &envelope) {
+                Ok(Some(event)) => sorted.wanted.push(Decoded { envelope, event }),
+                Ok(None) => {}
+                Err(error) => sorted.undecodable.push((envelope, error.to_string())),
             }
         }
         sorted
@@ -236,8 +242,10 @@ impl SortedBatch {
 
     /// Its events in their order, each alone.
     fn singles(&self) -> Vec<Single<'_>> {
-        let undecodable = self.undecodable.iter().map(|(envelope, reason)| Single::Undecodable(envelope, reason));
-        let mut singles: Vec<Single<'_>> = self.wanted.iter().map(Single::Wanted).chain(undecodable).collect();
+        let undecodable =
+            self.undecodable.iter().map(|(envelope, reason)| Single::Undecodable(envelope, reason));
+        let mut singles: Vec<Single<'_>> =
+            self.wanted.iter().map(Single::Wanted).chain(undecodable).collect();
         singles.sort_unstable_by_key(Single::position);
         singles
     }

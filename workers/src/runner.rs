@@ -32,8 +32,6 @@ const LEASE_MARGIN: Duration = Duration::from_secs(45);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A claim is not worth its transaction for a few deliveries, unless the last one was this long ago.
 const PAUSE: Duration = Duration::from_millis(5);
-/// At most so many times the concurrency wait in memory.
-const AHEAD: usize = 4;
 /// How long tries may go on when the process stops; then their leases are given back.
 const DRAIN: Duration = Duration::from_secs(7);
 
@@ -125,10 +123,14 @@ impl<C: Channel> Runner<C> {
         in_flight.set(0);
     }
 
-    /// How many more deliveries may be claimed: the free slots, and what will have its turn soon after.
+    /// How many deliveries may be held: what the slots take, and what will have its turn soon after.
+    fn capacity(&self) -> usize {
+        self.concurrency + self.pace.soon(self.concurrency).min(MAX_BATCH)
+    }
+
+    /// How many more may be claimed.
     fn room(&self) -> usize {
-        let ahead = self.pace.soon(self.concurrency).min(AHEAD * self.concurrency);
-        (self.concurrency + ahead).saturating_sub(self.running.len() + self.waiting.len()).min(MAX_BATCH)
+        self.capacity().saturating_sub(self.running.len() + self.waiting.len()).min(MAX_BATCH)
     }
 
     /// When to claim next, if there is room at all.
@@ -137,7 +139,7 @@ impl<C: Channel> Runner<C> {
         if room == 0 {
             return None;
         }
-        let enough = room >= self.concurrency;
+        let enough = room >= self.capacity() / 2;
         let waited = self.last_claim.filter(|_| !enough).map(|last| PAUSE.saturating_sub(last.elapsed()));
         Some(waited.unwrap_or_default())
     }

@@ -19,13 +19,8 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn new(headers: &HeaderMap, correlation_id: Uuid) -> Self {
-        let request_id = headers.get(REQUEST_ID).filter(|id| is_plain(id.as_bytes())).cloned();
-        let mut buffer = Uuid::encode_buffer();
-        let own = || HeaderValue::from_str(correlation_id.hyphenated().encode_lower(&mut buffer));
-        let request_id = match request_id {
-            Some(id) => id,
-            None => own().unwrap_or(HeaderValue::from_static("unnamed")),
-        };
+        let given_id = headers.get(REQUEST_ID).filter(|id| is_plain(id.as_bytes()));
+        let request_id = given_id.cloned().unwrap_or_else(|| own_id(correlation_id));
         let given = given(headers).and_then(parse);
         Self { correlation_id, request_id, traceparent: given.unwrap_or_else(|| begin(correlation_id)) }
     }
@@ -34,6 +29,11 @@ impl Trace {
     pub(crate) fn trace_id(&self) -> &str {
         self.traceparent.get(3..35).unwrap_or_default()
     }
+}
+
+fn own_id(id: Uuid) -> HeaderValue {
+    let mut buffer = Uuid::encode_buffer();
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut buffer)).unwrap_or(HeaderValue::from_static("unnamed"))
 }
 
 fn is_plain(id: &[u8]) -> bool {

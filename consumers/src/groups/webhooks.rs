@@ -1,21 +1,18 @@
 //! Which endpoints get an event: each that asked for its type, whose owner may see it.
 
-use std::collections::HashSet;
-
 use taskpost_common::{
-    Clock, EndpointId, Envelope, Event, EventId,
+    Clock, EndpointId, Envelope, Event,
     delivery::WebhookPayload,
     event::Topic,
     notification::{Channel, Class},
 };
 use taskpost_store::{
-    MAX_BATCH, Session, StoreError, Tx,
+    MAX_BATCH, Session, Tx,
     deliveries::{self, NewDelivery},
     endpoints::{self, Endpoint},
-    events,
 };
 
-use crate::{Applied, ApplyError, Decoded, EVERYTHING, Group};
+use crate::{Applied, ApplyError, Decoded, Group};
 
 /// The group that makes deliveries to endpoints.
 #[derive(Debug)]
@@ -42,12 +39,11 @@ impl Group for Webhooks {
 
     async fn plan(&self, reader: &mut Session, events: &[Decoded]) -> Result<Self::Plan, ApplyError> {
         let endpoints = endpoints::enabled(reader).await?;
-        if endpoints.is_empty() {
-            return Ok(Vec::new());
-        }
-        let echoes = echoes(reader, events).await?;
         let mut plan = Vec::new();
-        for (index, decoded) in events.iter().enumerate().filter(|(_, decoded)| !echoes.contains(&decoded.envelope.id)) {
+        if endpoints.is_empty() {
+            return Ok(plan);
+        }
+        for (index, decoded) in events.iter().enumerate() {
             let wanted = endpoints.iter().filter(|(endpoint, admin)| gets(endpoint, *admin, decoded));
             plan.extend(wanted.map(|(endpoint, _)| (index, endpoint.id)));
         }
@@ -77,7 +73,8 @@ impl Webhooks {
         targets: &[(usize, EndpointId)],
         deliveries: &mut Vec<NewDelivery>,
     ) -> Result<(), ApplyError> {
-        let refused = |error: serde_json::Error| ApplyError::Refused(format!("the event is no CloudEvent: {error}"));
+        let refused =
+            |error: serde_json::Error| ApplyError::Refused(format!("the event is no CloudEvent: {error}"));
         let event = decoded.envelope.to_cloudevent().map_err(refused)?;
         let body = serde_json::to_string(&event).map_err(refused)?;
         for &(_, endpoint_id) in targets {
@@ -102,7 +99,10 @@ fn gets(endpoint: &Endpoint, admin: bool, decoded: &Decoded) -> bool {
     let envelope = &decoded.envelope;
     let about_itself = route(&decoded.event).about == Some(endpoint.id);
     let in_project = endpoint.project_id.is_none_or(|project| envelope.project_id == Some(project));
-    in_project && !about_itself && sees(endpoint, admin, envelope) && asks_for(&endpoint.event_types, &decoded.event)
+    in_project
+        && !about_itself
+        && sees(endpoint, admin, envelope)
+        && asks_for(&endpoint.event_types, &decoded.event)
 }
 
 /// An endpoint gets what its owner may see: everything for an admin, else what is theirs or what they did.
@@ -125,7 +125,8 @@ fn asks_for(types: &[String], event: &Event) -> bool {
 /// How an event travels.
 struct Route {
     class: Class,
-    /// The endpoint it tells of, which must not be told: that would fail again and tell again.
+    /// The endpoint it tells of, which must not be told: it would fail at that as well. That failures to tell others
+    /// of a failure end there is the store's care, which records no event for them.
     about: Option<EndpointId>,
 }
 
@@ -149,23 +150,9 @@ fn route(event: &Event) -> Route {
     }
 }
 
-/// The events about deliveries that follow from an event about deliveries. They go nowhere, or two failing endpoints
-/// would tell each other of their failures for ever.
-async fn echoes(reader: &mut Session, events: &[Decoded]) -> Result<HashSet<EventId>, StoreError> {
-    let mut found = HashSet::new();
-    for Decoded { envelope, event } in events.iter().filter(|decoded| decoded.event.topic() == Topic::Delivery) {
-        let Some(cause) = envelope.causation_id else { continue };
-        let cause = events::visible(reader, EVERYTHING, cause).await?;
-        if cause.and_then(|cause| cause.decode().ok()).is_some_and(|cause| cause.topic() == event.topic()) {
-            found.insert(envelope.id);
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
-    use taskpost_common::{UserId, event::UserData, event::UserEvent, event::EndpointDisabled, user::Roles};
+    use taskpost_common::{UserId, event::EndpointDisabled, event::UserData, event::UserEvent, user::Roles};
     use uuid::Uuid;
 
     use super::*;

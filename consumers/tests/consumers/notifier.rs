@@ -20,9 +20,9 @@ async fn told(stage: &Stage, user: UserId) -> Vec<(Kind, Reason)> {
 
 /// The mails that wait, claimed: who gets which.
 async fn mails(stage: &Stage) -> Vec<(UserId, Kind)> {
-    let now = stage.clock().now();
-    let claimed = deliveries::claim(stage.db(), Channel::Email, Class::High, 100, now, now + chrono::Duration::hours(1));
-    let claimed = claimed.await.unwrap();
+    let (now, places) = (stage.clock().now(), [(Class::High, 100)]);
+    let until = now + chrono::Duration::hours(1);
+    let claimed = deliveries::claim(stage.db(), Channel::Email, &places, now, until).await.unwrap();
     claimed
         .iter()
         .map(|mail| {
@@ -49,7 +49,11 @@ async fn each_is_told_what_concerns_them_and_not_what_they_did() {
         let cat = stage.member("cat").await;
         stage.drain(&notifier).await;
         for user in [ann, bob, cat] {
-            assert_eq!(told(&stage, user).await, [(Kind::Welcome, Reason::Account)], "though they are the actor");
+            assert_eq!(
+                told(&stage, user).await,
+                [(Kind::Welcome, Reason::Account)],
+                "though they are the actor"
+            );
         }
         assert_eq!(mails(&stage).await, [(ann, Kind::Welcome), (bob, Kind::Welcome), (cat, Kind::Welcome)]);
 
@@ -60,7 +64,11 @@ async fn each_is_told_what_concerns_them_and_not_what_they_did() {
 
         let task = stage.change(ann, &task, |task| task.assignee_id = Some(cat)).await;
         stage.drain(&notifier).await;
-        assert_eq!(told(&stage, bob).await[2..], [(Kind::TaskUnassigned, Reason::Assigned)], "though they read it no more");
+        assert_eq!(
+            told(&stage, bob).await[2..],
+            [(Kind::TaskUnassigned, Reason::Assigned)],
+            "though they read it no more"
+        );
         assert_eq!(told(&stage, cat).await[1..], [(Kind::TaskAssigned, Reason::Assigned)]);
         assert_eq!(mails(&stage).await.len(), 2);
 
@@ -72,7 +80,10 @@ async fn each_is_told_what_concerns_them_and_not_what_they_did() {
         assert_eq!(told(&stage, cat).await.len(), 2, "not what they did");
         assert_eq!(mails(&stage).await, [], "no e-mail of these");
         let last = stage.inbox(ann).await.pop().unwrap();
-        assert_eq!((last.title.as_str(), last.subject.url), ("“Fix the lift” was closed", format!("/v1/tasks/{}", task.id)));
+        assert_eq!(
+            (last.title.as_str(), last.subject.url),
+            ("“Fix the lift” was closed", format!("/v1/tasks/{}", task.id))
+        );
         assert!(stage.letters("notifier").await.is_empty());
     }
 }

@@ -56,7 +56,9 @@ async fn a_letter_that_fails_again_is_dead_again_with_the_new_reason() {
         let echo = Arc::new(Echo::new(&stage));
         let letter = poisoned(&stage, &echo).await;
         let loops = stage.start_redrive(&echo, 1);
-        let other_id = letter.payload.replace(&letter.event_id.unwrap().to_string(), &stage.clock().id::<DeadLetterId>().to_string());
+        let other_id = letter
+            .payload
+            .replace(&letter.event_id.unwrap().to_string(), &stage.clock().id::<DeadLetterId>().to_string());
         let other_type = letter.payload.replace("task.created", "task.abducted");
         let other_data = letter.payload.replace(r#""title""#, r#""tittle""#);
         let worse = letter.payload.replace("poison", "poison and panic");

@@ -60,14 +60,14 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::sqlite(folder.path()).await.unwrap();
         db.migrate().await.unwrap();
-        Self::new(db, folder)
+        Self { folder, ..Self::new(db) }
     }
 
     /// On Postgres, in a new schema.
     pub async fn postgres() -> Self {
         let db = Db::postgres(&new_schema(), 4).await.unwrap();
         db.migrate().await.unwrap();
-        Self::new(db, tempfile::tempdir().unwrap())
+        Self::new(db)
     }
 
     /// On each of them.
@@ -75,9 +75,11 @@ impl Stage {
         [Self::sqlite().await, Self::postgres().await]
     }
 
-    fn new(db: Db, folder: TempDir) -> Self {
+    /// On this store, with an empty folder.
+    pub fn new(db: Db) -> Self {
         let wakes = Wakes::default();
         let log = Log::Local { db: db.clone(), wakes: wakes.clone() };
+        let folder = tempfile::tempdir().unwrap();
         Self { consumers: Consumers { db, log, wakes, clock: Clock::system() }, folder }
     }
 
@@ -170,7 +172,8 @@ impl Stage {
     /// A user's inbox, oldest first.
     pub async fn inbox(&self, user: UserId) -> Vec<Notification> {
         let (filter, start) = (InboxFilter::default(), InboxStart::Newest);
-        let mut items = notifications::list(&mut self.reader().await, user, &filter, start, 1_000).await.unwrap();
+        let mut items =
+            notifications::list(&mut self.reader().await, user, &filter, start, 1_000).await.unwrap();
         items.reverse();
         items
     }
@@ -211,7 +214,11 @@ impl Stage {
     pub fn start_redrive<G: Group>(&self, group: &Arc<G>, loops: usize) -> Running {
         let mut running = Running::default();
         for _ in 0..loops {
-            running.tasks.spawn(redrive::run(Arc::clone(group), self.consumers.clone(), running.stop.clone()));
+            running.tasks.spawn(redrive::run(
+                Arc::clone(group),
+                self.consumers.clone(),
+                running.stop.clone(),
+            ));
         }
         running
     }
@@ -294,8 +301,8 @@ pub struct Echo {
     pub held: AtomicUsize,
     /// Events that [`Group::apply`] was given.
     pub applied: AtomicUsize,
-    /// The first plans wait here for each other.
-    pub meet: Option<Barrier>,
+    /// The first two plans wait here for each other.
+    meet: Option<Barrier>,
     met: AtomicUsize,
 }
 
@@ -310,6 +317,11 @@ impl Echo {
             meet: None,
             met: AtomicUsize::new(0),
         }
+    }
+
+    /// One whose first two plans wait for each other.
+    pub fn meeting(stage: &Stage) -> Self {
+        Self { meet: Some(Barrier::new(2)), ..Self::new(stage) }
     }
 
     /// The events it has answered, in the order of the answers.
@@ -345,7 +357,9 @@ impl Group for Echo {
     async fn apply(&self, tx: &mut Tx, events: &[Decoded], (): ()) -> Result<Applied, ApplyError> {
         self.applied.fetch_add(events.len(), Ordering::SeqCst);
         for Decoded { envelope, event } in events {
-            let Event::TaskCreated(data) = event else { return Err(ApplyError::Refused("not wanted".to_owned())) };
+            let Event::TaskCreated(data) = event else {
+                return Err(ApplyError::Refused("not wanted".to_owned()));
+            };
             let title = &data.task.title;
             let cause = envelope.cause();
             let change = Change { clock: &self.clock, cause: &cause };

@@ -18,7 +18,12 @@ use taskpost_store::{
 
 use crate::support::Stage;
 
-async fn endpoint(stage: &Stage, owner: UserId, types: &[&str], edit: impl FnOnce(&mut Endpoint)) -> EndpointId {
+async fn endpoint(
+    stage: &Stage,
+    owner: UserId,
+    types: &[&str],
+    edit: impl FnOnce(&mut Endpoint),
+) -> EndpointId {
     let now = stage.clock().now();
     let mut endpoint = Endpoint {
         id: stage.clock().id(),
@@ -46,35 +51,34 @@ async fn endpoint(stage: &Stage, owner: UserId, types: &[&str], edit: impl FnOnc
 
 /// What is due, claimed: which endpoint gets which type.
 async fn due(stage: &Stage) -> Vec<(Delivery, EndpointId, String)> {
-    let now = stage.clock().now();
-    let mut found = Vec::new();
-    for &class in Class::ALL {
-        let until = now + chrono::Duration::hours(1);
-        for delivery in deliveries::claim(stage.db(), Channel::Webhook, class, 100, now, until).await.unwrap() {
-            let payload: WebhookPayload = serde_json::from_str(&delivery.payload).unwrap();
-            let event: CloudEvent = serde_json::from_str(&payload.body).unwrap();
-            assert_eq!((payload.event_id, delivery.endpoint_id), (event.id, Some(payload.endpoint_id)));
-            let low = event.type_name.starts_with("delivery.");
-            assert_eq!(class, if low { Class::Low } else { Class::Normal });
-            found.push((delivery, payload.endpoint_id, event.type_name));
-        }
-    }
-    found
+    let (now, places) = (stage.clock().now(), [(Class::Normal, 100), (Class::Low, 100)]);
+    let until = now + chrono::Duration::hours(1);
+    let claimed = deliveries::claim(stage.db(), Channel::Webhook, &places, now, until).await.unwrap();
+    let told = claimed.into_iter().map(|delivery| {
+        let payload: WebhookPayload = serde_json::from_str(&delivery.payload).unwrap();
+        let event: CloudEvent = serde_json::from_str(&payload.body).unwrap();
+        assert_eq!((payload.event_id, delivery.endpoint_id), (event.id, Some(payload.endpoint_id)));
+        let low = event.type_name.starts_with("delivery.");
+        assert_eq!(delivery.class, if low { Class::Low } else { Class::Normal });
+        (delivery, payload.endpoint_id, event.type_name)
+    });
+    told.collect()
 }
 
 async fn give_up(stage: &Stage, delivery: &Delivery) {
+    let reason = "the receiver answered 404".to_owned();
     let attempt = Attempt {
         outcome: AttemptOutcome::Rejected,
         status_code: Some(404),
-        error: Some("the receiver answered 404".to_owned()),
+        error: Some(reason.clone()),
         excerpt: None,
         started_at: stage.clock().now(),
         duration_ms: 1,
     };
-    let cause = Cause { causation_id: Some(delivery.event_id), ..Cause::default() };
+    let cause = Cause::default();
     let mut tx = stage.db().begin().await.unwrap();
     let change = Change { clock: stage.clock(), cause: &cause };
-    assert!(deliveries::settle(&mut tx, change, delivery, &Settlement::Bury(attempt)).await.unwrap());
+    assert!(deliveries::settle(&mut tx, change, delivery, &Settlement::Bury(attempt, reason)).await.unwrap());
     stage.commit(tx).await;
 }
 
@@ -105,7 +109,8 @@ async fn an_endpoint_gets_what_it_asked_for_and_its_owner_may_see() {
             (family_of_root, "task.created"),
         ];
         let found = due(&stage).await;
-        let mut found: Vec<(EndpointId, &str)> = found.iter().map(|(_, id, name)| (*id, name.as_str())).collect();
+        let mut found: Vec<(EndpointId, &str)> =
+            found.iter().map(|(_, id, name)| (*id, name.as_str())).collect();
         found.sort_unstable();
         expected.sort_unstable();
         assert_eq!(found, expected);

@@ -168,7 +168,7 @@ pub async fn outbox_backlog(session: &mut Session) -> Result<(i64, Option<DateTi
     if !session.is_postgres() {
         return Ok((0, None));
     }
-    const SQL: &str = "SELECT count(*), (SELECT at FROM outbox ORDER BY seq LIMIT 1) FROM (SELECT 1 FROM outbox LIMIT 100000) AS some";
+    const SQL: &str = "SELECT count(*), (SELECT at FROM outbox ORDER BY seq LIMIT 1) FROM (SELECT 1 FROM outbox LIMIT 100000) AS waiting";
     Ok(on!(session, |c| sqlx::query_as(SQL).fetch_one(c).await?))
 }
 

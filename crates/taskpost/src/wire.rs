@@ -86,7 +86,7 @@ pub async fn start(config: &Config, clock: Clock, metrics: PrometheusHandle) -> 
     };
     let tracker = Tracker::start(parts, config, &mut stages, stop_stages.clone()).await?;
     Consumers { db: db.clone(), log, wakes: wakes.clone(), clock: clock.clone() }.start(&mut stages, &stop_stages);
-    workers(config, &db, queue, &wakes, clock).start(&mut stages, &stop_stages)?;
+    workers(config, &db, queue, &wakes, clock).start(&mut stages, stop_stages.clone())?;
     stages.spawn(upkeep(limiter.clone(), metrics.clone(), stop_stages.clone()));
 
     let stop_api = CancellationToken::new();

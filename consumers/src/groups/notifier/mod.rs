@@ -45,7 +45,9 @@ impl Group for Notifier {
     async fn plan(&self, reader: &mut Session, events: &[Decoded]) -> Result<Plan, ApplyError> {
         let mut asked: Vec<(&Envelope, Candidate)> = Vec::new();
         for decoded in events {
-            asked.extend(who::candidates(&decoded.event).into_iter().map(|candidate| (&decoded.envelope, candidate)));
+            asked.extend(
+                who::candidates(&decoded.event).into_iter().map(|candidate| (&decoded.envelope, candidate)),
+            );
         }
         let facts = Facts::read(reader, &asked).await?;
         let mut plan = Plan::default();
@@ -197,7 +199,9 @@ impl Facts {
         }
         let Some(user) = self.users.get(&candidate.user_id) else { return Verdict::Suppress("unknown user") };
         let may_read = must_read(candidate).is_none_or(|task| {
-            self.readers.get(&task).is_some_and(|readers| user.roles.is_admin() || readers.contains(&Some(user.id)))
+            self.readers
+                .get(&task)
+                .is_some_and(|readers| user.roles.is_admin() || readers.contains(&Some(user.id)))
         });
         if !may_read {
             return Verdict::Suppress("cannot read");

@@ -44,7 +44,12 @@ pub(super) fn candidates(event: &Event) -> Vec<Candidate> {
             veto: None,
         }],
         Event::TaskAssigned(data) => {
-            let new = assignee(&data.task, data.assignee_id, NotificationType::TaskAssigned, text::assigned(&data.task));
+            let new = assignee(
+                &data.task,
+                data.assignee_id,
+                NotificationType::TaskAssigned,
+                text::assigned(&data.task),
+            );
             let previous = data.previous_assignee_id.map(|user| unassigned(&data.task, user));
             std::iter::once(new).chain(previous).collect()
         }
@@ -58,9 +63,12 @@ pub(super) fn candidates(event: &Event) -> Vec<Candidate> {
             };
             concerned(&data.task, NotificationType::TaskStatusChanged, &text, veto)
         }
-        Event::TaskCompleted(data) => {
-            concerned(&data.task, NotificationType::TaskCompleted, &text::completed(&data.task, &data.resolution), None)
-        }
+        Event::TaskCompleted(data) => concerned(
+            &data.task,
+            NotificationType::TaskCompleted,
+            &text::completed(&data.task, &data.resolution),
+            None,
+        ),
         // These have no notification yet.
         Event::UserLoggedIn(_)
         | Event::UserLoggedOut(_)
@@ -103,7 +111,9 @@ pub(super) const fn tells_the_actor(kind: NotificationType) -> bool {
 pub(super) const fn tells_only_readers(kind: NotificationType) -> bool {
     match kind {
         NotificationType::Welcome | NotificationType::TaskUnassigned => false,
-        NotificationType::TaskAssigned | NotificationType::TaskStatusChanged | NotificationType::TaskCompleted => true,
+        NotificationType::TaskAssigned
+        | NotificationType::TaskStatusChanged
+        | NotificationType::TaskCompleted => true,
     }
 }
 
@@ -116,7 +126,12 @@ fn unassigned(task: &TaskRef, previous: UserId) -> Candidate {
 }
 
 /// Reporter and assignee.
-fn concerned(task: &TaskRef, kind: NotificationType, text: &Text, veto: Option<&'static str>) -> Vec<Candidate> {
+fn concerned(
+    task: &TaskRef,
+    kind: NotificationType,
+    text: &Text,
+    veto: Option<&'static str>,
+) -> Vec<Candidate> {
     let reporter = (task.reporter_id, Reason::Author);
     let assignee = task.assignee_id.map(|user| (user, Reason::Assigned));
     std::iter::once(reporter)
@@ -173,7 +188,10 @@ mod tests {
             Event::TaskCompleted(TaskCompleted { task, assignee_id, resolution: "done".to_owned() })
         };
         let same = candidates(&completed(task(1, Some(1))));
-        assert_eq!(same.iter().map(|c| (c.user_id, c.reason)).collect::<Vec<_>>(), [(user(1), Reason::Assigned)]);
+        assert_eq!(
+            same.iter().map(|c| (c.user_id, c.reason)).collect::<Vec<_>>(),
+            [(user(1), Reason::Assigned)]
+        );
         let two = candidates(&completed(task(1, Some(2))));
         let expected = [(user(1), Reason::Author), (user(2), Reason::Assigned)];
         assert_eq!(two.iter().map(|c| (c.user_id, c.reason)).collect::<Vec<_>>(), expected);
@@ -187,7 +205,8 @@ mod tests {
             (StatusCategory::Cancelled, Some("completed says it")),
         ] {
             let (from, to) = ("todo".to_owned(), "next".to_owned());
-            let event = Event::TaskStatusChanged(TaskStatusChanged { task: task(1, None), from, to, category });
+            let event =
+                Event::TaskStatusChanged(TaskStatusChanged { task: task(1, None), from, to, category });
             assert_eq!(candidates(&event)[0].veto, veto);
         }
     }

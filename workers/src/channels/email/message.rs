@@ -124,6 +124,7 @@ mod tests {
             body: body.to_owned(),
             url: "/v1/tasks/1".to_owned(),
         };
+        let public_url = public_url.map(|url| url.parse().unwrap());
         let letter = Letter {
             id: DeliveryId(Uuid::nil()),
             from: &"Taskpost <taskpost@localhost>".parse().unwrap(),
@@ -131,7 +132,7 @@ mod tests {
             name,
             at: "2026-11-21T10:00:00Z".parse().unwrap(),
             payload: &payload,
-            public_url: public_url.map(|url| url.parse().unwrap()).as_ref(),
+            public_url: public_url.as_ref(),
         };
         let bytes = letter.compose().unwrap().formatted();
         assert_eq!(bytes, letter.compose().unwrap().formatted(), "the same letter, the same bytes");

@@ -1,0 +1,75 @@
+//! The document of this interface, and a page to read and try it.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, Uri, header},
+    response::Response,
+};
+use utoipa_swagger_ui::{Config, SwaggerFile};
+
+use super::{
+    app::Shared,
+    problem::{ApiError, Result},
+    reply::Reply,
+};
+
+/// What the page needs: its own scripts and styles, and requests to this instance.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Read this document
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "docs",
+    responses((status = 200, description = "The OpenAPI document.", body = Object))
+)]
+pub(crate) async fn openapi_document(State(api): State<Shared>) -> Response {
+    Reply::text(StatusCode::OK, api.document.clone()).done()
+}
+
+/// Go to the page of this document
+#[utoipa::path(get, path = "/docs", tag = "docs", responses((status = 307, description = "To /docs/.")))]
+pub(crate) async fn docs_redirect() -> Response {
+    redirect("/docs/")
+}
+
+/// Read and try the interface
+#[utoipa::path(
+    get, path = "/docs/", tag = "docs",
+    responses((status = 200, description = "A page.", body = String, content_type = "text/html"))
+)]
+pub(crate) async fn docs_page() -> Result<Response> {
+    file("index.html")
+}
+
+/// Read a file of the page
+#[utoipa::path(
+    get, path = "/docs/{file}", tag = "docs", params(("file" = String, Path, description = "Its name.")),
+    responses((status = 200, description = "The file.", content_type = "application/octet-stream", body = Vec<u8>))
+)]
+pub(crate) async fn docs_file(uri: Uri) -> Result<Response> {
+    file(uri.path().trim_start_matches("/docs/"))
+}
+
+/// Go to what there is to see
+#[utoipa::path(get, path = "/", tag = "docs", responses((status = 307, description = "To /docs/.")))]
+pub(crate) async fn home() -> Response {
+    redirect("/docs/")
+}
+
+fn redirect(to: &str) -> Response {
+    Reply::empty(StatusCode::TEMPORARY_REDIRECT).location(to).done()
+}
+
+fn file(name: &str) -> Result<Response> {
+    let config = Config::from("/openapi.json").validator_url("none").persist_authorization(false);
+    let found = utoipa_swagger_ui::serve(name, Arc::new(config)).ok().flatten();
+    let SwaggerFile { bytes, content_type, gzpipped, .. } =
+        found.ok_or_else(|| ApiError::not_found("the page has no such file"))?;
+    let reply = Reply::text(StatusCode::OK, bytes.into_owned())
+        .with(header::CONTENT_TYPE, &content_type)
+        .with(header::CONTENT_SECURITY_POLICY, POLICY)
+        .with(header::CACHE_CONTROL, "no-cache");
+    Ok(if gzpipped { reply.with(header::CONTENT_ENCODING, "gzip") } else { reply }.done())
+}

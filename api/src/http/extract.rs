@@ -1,0 +1,168 @@
+//! What handlers ask for. Each access has a type of its own, and only these hold a caller: a handler that asks for
+//! none has nothing to show to the tracker.
+
+use std::{fmt::Write as _, str::FromStr};
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequestParts, RawPathParams},
+    http::{HeaderName, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+use taskpost_tracker::{Caller, Error, OnceKey, RequestInfo};
+
+use super::{
+    app::Shared,
+    json,
+    problem::{ApiError, Result},
+    query,
+};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// What was learned of a request before its handler.
+#[derive(Clone)]
+pub(crate) struct Arrived {
+    pub(crate) party: Party,
+    pub(crate) body: Bytes,
+}
+
+/// Who calls.
+#[derive(Clone)]
+pub(crate) enum Party {
+    Known(Caller),
+    Unknown(RequestInfo),
+}
+
+/// Whoever calls, known or not, where the route is for anyone.
+pub(crate) struct Visitor(pub(crate) RequestInfo);
+
+/// A known caller.
+pub(crate) struct Member(pub(crate) Caller);
+
+/// A known caller with the role admin.
+pub(crate) struct Admin(pub(crate) Caller);
+
+impl FromRequestParts<Shared> for Visitor {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self> {
+        match &arrived(parts)?.party {
+            Party::Unknown(info) => Ok(Self(info.clone())),
+            Party::Known(caller) => Ok(Self(RequestInfo { cause: caller.cause.clone() })),
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for Member {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self> {
+        match &arrived(parts)?.party {
+            Party::Known(caller) => Ok(Self(caller.clone())),
+            Party::Unknown(_) => Err(Error::Unauthenticated.into()),
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self> {
+        let Member(caller) = Member::from_request_parts(parts, api).await?;
+        let admin = caller.identity.roles.is_admin();
+        if admin { Ok(Self(caller)) } else { Err(Error::Forbidden("this needs the role admin").into()) }
+    }
+}
+
+/// A JSON body.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self> {
+        json::parse(&arrived(parts)?.body).map(Self)
+    }
+}
+
+/// A JSON body that may be left out.
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default> FromRequestParts<Shared> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self> {
+        match &arrived(parts)?.body {
+            body if body.is_empty() => Ok(Self(T::default())),
+            body => json::parse(body).map(Self),
+        }
+    }
+}
+
+/// The keys of the query string.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self> {
+        query::parse(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+/// The id in the path. What is no id names nothing, so it is 404.
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<T: FromStr> FromRequestParts<Shared> for Id<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self> {
+        let nothing = || ApiError::not_found("there is nothing of this id");
+        let params = RawPathParams::from_request_parts(parts, api).await.map_err(|_| nothing())?;
+        let text = params.iter().find(|(name, _)| *name == "id").map(|(_, text)| text);
+        // Other spellings of a UUID are refused, so that one thing has one address.
+        let id = text.filter(|text| text.len() == 36).and_then(|text| text.parse().ok());
+        id.map(Self).ok_or_else(nothing)
+    }
+}
+
+/// The Idempotency-Key, if there is one.
+pub(crate) struct Key(pub(crate) Option<OnceKey>);
+
+impl FromRequestParts<Shared> for Key {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self> {
+        let mut lines = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(line) = lines.next() else { return Ok(Self(None)) };
+        let key = line.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+        let key = key.filter(|key| key.bytes().all(|c| c.is_ascii_graphic()) && lines.next().is_none());
+        let key = key.ok_or_else(|| ApiError::bad_request("Idempotency-Key must be 1 to 255 visible ASCII characters"))?;
+        Ok(Self(Some(OnceKey {
+            route: route(parts),
+            key: key.to_owned(),
+            body_hash: hexadecimal(&Sha256::digest(&arrived(parts)?.body)),
+        })))
+    }
+}
+
+/// Method and path; a path with and without the version is one route.
+fn route(parts: &Parts) -> String {
+    let path = parts.uri.path();
+    let path = path.strip_prefix("/v1").filter(|path| path.starts_with('/')).unwrap_or(path);
+    format!("{} {path}", parts.method)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn arrived(parts: &Parts) -> Result<&Arrived> {
+    parts.extensions.get::<Arrived>().ok_or_else(|| Error::Unauthenticated.into())
+}

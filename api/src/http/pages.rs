@@ -1,0 +1,125 @@
+//! Lists as answers: the items, the cursors, and the same as links (RFC 8288).
+
+use axum::{
+    http::{StatusCode, Uri, header},
+    response::Response,
+};
+use serde::Serialize;
+use taskpost_tracker::{Page, PageRequest};
+use utoipa::ToSchema;
+
+use super::{
+    problem::Result,
+    query::Limit,
+    reply::Reply,
+};
+
+/// A page of a list.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Listed<T> {
+    /// Its items.
+    data: Vec<T>,
+    /// Where it stands.
+    page: Place,
+}
+
+/// Where a page stands in its list.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = PagePlace)]
+pub(crate) struct Place {
+    /// Give it as `cursor` for the next page; null on the last.
+    next_cursor: Option<String>,
+    /// Give it as `cursor` for the page before; null on the first.
+    prev_cursor: Option<String>,
+    /// How many items there are; with `page` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<i64>,
+    /// How many pages there are; with `page` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_pages: Option<i64>,
+}
+
+/// The page that a query asks for.
+pub(crate) fn request(limit: &Limit, cursor: Option<String>) -> PageRequest {
+    PageRequest { limit: limit.get(), cursor }
+}
+
+/// A page by cursor.
+pub(crate) fn by_cursor<T: Serialize>(uri: &Uri, page: Page<T>) -> Result<Response> {
+    let place = Place { next_cursor: page.next_cursor, prev_cursor: page.prev_cursor, ..Place::default() };
+    let links = [("next", place.next_cursor.clone()), ("prev", place.prev_cursor.clone())];
+    answer(&Listed { data: page.data, page: place }, links_text(uri, "cursor", links))
+}
+
+/// A page by number, from 1.
+pub(crate) fn by_number<T: Serialize>(uri: &Uri, number: u32, per_page: usize, page: Page<T>) -> Result<Response> {
+    let total = page.total.unwrap_or_default();
+    let per_page = i64::try_from(per_page).unwrap_or(i64::MAX).max(1);
+    let pages = total / per_page + i64::from(total % per_page > 0);
+    let place = Place { total: Some(total), total_pages: Some(pages), ..Place::default() };
+    let next = (i64::from(number) < pages).then(|| (number + 1).to_string());
+    let previous = (number > 1).then(|| (number - 1).to_string());
+    answer(&Listed { data: page.data, page: place }, links_text(uri, "page", [("next", next), ("prev", previous)]))
+}
+
+/// Items of a log, which has no last page: `next` is where to go on.
+pub(crate) fn by_position<T: Serialize>(uri: &Uri, data: Vec<T>, next: String) -> Result<Response> {
+    let links = links_text(uri, "after", [("next", Some(next.clone())), ("prev", None)]);
+    answer(&Listed { data, page: Place { next_cursor: Some(next), ..Place::default() } }, links)
+}
+
+fn answer<T: Serialize>(listed: &Listed<T>, links: String) -> Result<Response> {
+    let reply = Reply::json(StatusCode::OK, listed)?;
+    Ok(if links.is_empty() { reply } else { reply.with(header::LINK, &links) }.done())
+}
+
+fn links_text(uri: &Uri, key: &str, links: [(&str, Option<String>); 2]) -> String {
+    let links = links.into_iter().filter_map(|(rel, value)| Some((rel, value?)));
+    let links = links.map(|(rel, value)| format!("<{}>; rel=\"{rel}\"", with_key(uri, key, &value)));
+    links.collect::<Vec<_>>().join(", ")
+}
+
+/// The same address with another value of `key`, which needs no escapes.
+fn with_key(uri: &Uri, key: &str, value: &str) -> String {
+    let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let mut others: Vec<&str> = pairs.filter(|pair| pair.split('=').next() != Some(key)).collect();
+    let own = format!("{key}={value}");
+    others.push(&own);
+    format!("{}?{}", uri.path(), others.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(response: &Response) -> &str {
+        response.headers().get(header::LINK).map_or("", |link| link.to_str().unwrap())
+    }
+
+    #[test]
+    fn links_keep_the_query_and_change_the_place() {
+        let uri: Uri = "/v1/tasks?state=open&cursor=old&limit=2".parse().unwrap();
+        let page = |next: Option<&str>, prev: Option<&str>| Page {
+            data: vec![1],
+            next_cursor: next.map(str::to_owned),
+            prev_cursor: prev.map(str::to_owned),
+            total: None,
+        };
+        let response = by_cursor(&uri, page(Some("n"), Some("p"))).unwrap();
+        assert_eq!(
+            link(&response),
+            "</v1/tasks?state=open&limit=2&cursor=n>; rel=\"next\", </v1/tasks?state=open&limit=2&cursor=p>; rel=\"prev\""
+        );
+        assert_eq!(link(&by_cursor(&uri, page(None, None)).unwrap()), "");
+    }
+
+    #[test]
+    fn numbered_pages_end_at_the_total() {
+        let uri: Uri = "/notifications?page=2&per_page=2".parse().unwrap();
+        let page = || Page { data: vec![1], next_cursor: None, prev_cursor: None, total: Some(5) };
+        let middle = by_number(&uri, 2, 2, page()).unwrap();
+        assert_eq!(link(&middle), "</notifications?per_page=2&page=3>; rel=\"next\", </notifications?per_page=2&page=1>; rel=\"prev\"");
+        let last = by_number(&uri, 3, 2, page()).unwrap();
+        assert_eq!(link(&last), "</notifications?per_page=2&page=2>; rel=\"prev\"");
+    }
+}

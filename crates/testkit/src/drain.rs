@@ -1,0 +1,75 @@
+//! Knowing when nothing moves any more.
+
+use std::time::Duration;
+
+use taskpost_common::{Clock, Position};
+use taskpost_consumers::{
+    Group,
+    groups::{Notifier, Webhooks},
+};
+use taskpost_store::{Db, StoreError, dead_letters, events, progress};
+
+use crate::{database, until};
+
+/// The consumer groups there are.
+const GROUPS: [&str; 2] = [Notifier::NAME, Webhooks::NAME];
+
+/// What is due within this time is waited for.
+const SOON: Duration = Duration::from_secs(3);
+
+/// Waits until nothing moves any more.
+pub(crate) async fn drain(db: &Db, clock: &Clock) {
+    until(async || {
+        let before = log(db).await.map_err(|error| error.to_string())?;
+        let moving = deliveries(db, clock).await.map_err(|error| error.to_string())?;
+        // What was given up meanwhile has appended an event.
+        let after = log(db).await.map_err(|error| error.to_string())?;
+        if after.is_still() && before == after && moving.is_empty() {
+            return Ok(());
+        }
+        Err(format!("still moving: {after:?}, deliveries and letters {moving:?}"))
+    })
+    .await;
+}
+
+/// The reasons of the letters nobody has decided on.
+pub(crate) async fn buried(db: &Db) -> Vec<String> {
+    let filter = dead_letters::LetterFilter { state: Some("dead".to_owned()), ..Default::default() };
+    let mut reader = db.reader().await.expect("a reader");
+    let letters = dead_letters::list(&mut reader, &filter, None, 20).await.expect("the dead letters");
+    letters.into_iter().map(|letter| format!("{} {}: {}", letter.source, letter.handler, letter.reason)).collect()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Log {
+    outbox: i64,
+    head: Position,
+    groups: Vec<(&'static str, Position)>,
+}
+
+impl Log {
+    fn is_still(&self) -> bool {
+        self.outbox == 0 && self.groups.iter().all(|(_, position)| *position == self.head)
+    }
+}
+
+async fn log(db: &Db) -> Result<Log, StoreError> {
+    let mut reader = db.reader().await?;
+    let (outbox, _) = events::outbox_backlog(&mut reader).await?;
+    let head = events::head(&mut reader).await?;
+    let mut groups = Vec::new();
+    for group in GROUPS {
+        groups.push((group, progress::get(&mut reader, group, "").await?));
+    }
+    Ok(Log { outbox, head, groups })
+}
+
+/// The deliveries that are under way or due soon, and the letters that wait for their group.
+async fn deliveries(db: &Db, clock: &Clock) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    // A lease moves due_at to its end, so what is being sent is told by its state.
+    const SQL: &str = "
+        SELECT channel || ' ' || state, count(*) FROM deliveries
+        WHERE finished_at IS NULL AND (state = 'sending' OR due_at <= $1) GROUP BY channel, state
+        UNION ALL SELECT 'redriving', count(*) FROM dead_letters WHERE state = 'redriving' HAVING count(*) > 0";
+    database::counts(db, SQL, clock.now() + SOON).await
+}

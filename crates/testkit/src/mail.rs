@@ -1,0 +1,78 @@
+//! Reading the mails that were written.
+
+use std::{fs, path::Path};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+/// A mail as it was written.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// Name and value of each header, unfolded and decoded.
+    pub headers: Vec<(String, String)>,
+    /// Everything, to the byte.
+    pub source: String,
+    /// The file's name.
+    pub file: String,
+}
+
+impl Mail {
+    fn read(file: &Path) -> Self {
+        let source = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let (head, _) = source.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no end of the head in {source}"));
+        let unfolded = head.replace("\r\n ", " ").replace("\r\n\t", " ");
+        let headers = unfolded
+            .split("\r\n")
+            .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("no header: {line:?}")))
+            .map(|(name, value)| (name.to_owned(), decode(value)))
+            .collect();
+        let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { headers, source, file }
+    }
+
+    /// A header that must be there once.
+    pub fn header(&self, name: &str) -> &str {
+        let mut found = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        let Some((_, value)) = found.next() else { panic!("no {name} in {}", self.source) };
+        assert!(found.next().is_none(), "{name} comes more than once in {}", self.source);
+        value
+    }
+
+    /// The subject.
+    pub fn subject(&self) -> &str {
+        self.header("Subject")
+    }
+
+    /// The bare address of the recipient.
+    pub fn to(&self) -> &str {
+        let to = self.header("To");
+        to.rsplit_once('<').map_or(to, |(_, address)| address.trim_end_matches('>'))
+    }
+}
+
+/// All finished mails of a folder, oldest first: their names are UUIDv7.
+pub(crate) fn read(folder: &Path) -> Vec<Mail> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry of the folder").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "eml"));
+    files.sort();
+    files.iter().map(|file| Mail::read(file)).collect()
+}
+
+/// Puts the encoded words of a header (RFC 2047, in Base64) back into text.
+fn decode(value: &str) -> String {
+    let mut text = String::new();
+    let mut after_encoded = false;
+    for word in value.split(' ') {
+        let encoded = word.strip_prefix("=?utf-8?b?").and_then(|word| word.strip_suffix("?="));
+        // The blank between two encoded words belongs to neither.
+        if !text.is_empty() && !(after_encoded && encoded.is_some()) {
+            text.push(' ');
+        }
+        match encoded.and_then(|encoded| STANDARD.decode(encoded).ok()) {
+            Some(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+            None => text.push_str(word),
+        }
+        after_encoded = encoded.is_some();
+    }
+    text
+}

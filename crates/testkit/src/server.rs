@@ -1,0 +1,234 @@
+//! The real binary as a child process, for what only a process can show: signals, kills, the command line.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    future::IntoFuture,
+    net::SocketAddr,
+    ops::Deref,
+    path::{Path, PathBuf},
+    pin::Pin,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use crate::{Backend, Client, place::Place, until};
+
+/// A server that is about to start: await it.
+#[derive(Debug)]
+#[must_use = "await it to start the server"]
+pub struct ServerStarting {
+    place: Place,
+    variables: BTreeMap<String, String>,
+}
+
+impl ServerStarting {
+    /// Sets a variable.
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Runs it to its end, which must come by itself: for starts that are refused.
+    pub async fn exit(self) -> Exit {
+        let began = Instant::now();
+        let mut child = spawn(&self.place, &self.variables, &[]);
+        let status = ended(&mut child).await;
+        Exit { status, took: began.elapsed(), stdout: log(&self.place, "stdout"), stderr: log(&self.place, "stderr") }
+    }
+
+    async fn start(self) -> Server {
+        let Self { place, mut variables } = self;
+        let child = spawn(&place, &variables, &[]);
+        let mut server = Server { client: Client::new(SocketAddr::from(([127, 0, 0, 1], 0))), child, place, variables: BTreeMap::new() };
+        let address = server.listens().await;
+        // A restart listens at the same address.
+        variables.insert("HTTP_PORT".to_owned(), address.port().to_string());
+        server.variables = variables;
+        server.client = Client::new(address);
+        server.ready().await;
+        server
+    }
+}
+
+impl IntoFuture for ServerStarting {
+    type Output = Server;
+    type IntoFuture = Pin<Box<dyn Future<Output = Server>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.start())
+    }
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Its exit code or signal.
+    pub status: ExitStatus,
+    /// How long it took to end.
+    pub took: Duration,
+    /// What it said.
+    pub stdout: String,
+    /// What it logged.
+    pub stderr: String,
+}
+
+/// A running process, and the client that speaks to it. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    client: Client,
+    child: Child,
+    place: Place,
+    variables: BTreeMap<String, String>,
+}
+
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Server {
+    /// Starts the binary with a data folder and a database of its own, and waits until it is ready.
+    pub fn start(backend: Backend) -> ServerStarting {
+        let place = Place::new(backend);
+        ServerStarting { variables: place.variables(), place }
+    }
+
+    /// What it said.
+    pub fn stdout(&self) -> String {
+        log(&self.place, "stdout")
+    }
+
+    /// What it logged.
+    pub fn stderr(&self) -> String {
+        log(&self.place, "stderr")
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process ends");
+    }
+
+    /// Asks it to end, and waits for that.
+    pub async fn terminate(&mut self) -> Exit {
+        let began = Instant::now();
+        let id = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status().expect("a signal can be sent");
+        assert!(asked.success(), "no process {id}; it said {}", self.stderr());
+        let status = ended(&mut self.child).await;
+        Exit { status, took: began.elapsed(), stdout: self.stdout(), stderr: self.stderr() }
+    }
+
+    /// Starts it again on the same data and the same port, after it has ended.
+    pub async fn restart(&mut self) {
+        assert!(matches!(self.child.try_wait(), Ok(Some(_))), "the process still runs");
+        self.child = spawn(&self.place, &self.variables, &[]);
+        self.ready().await;
+    }
+
+    /// Runs another command of the same binary with the same variables, to its end.
+    pub fn run(&self, arguments: &[&str]) -> (ExitStatus, String, String) {
+        let output = command(&self.place, &self.variables, arguments).output().expect("the command runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status, text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Ends it and removes everything.
+    pub async fn finish(mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let exit = self.terminate().await;
+            assert!(exit.status.success(), "it ended with {}: {}", exit.status, exit.stderr);
+        }
+        let nothing = Place::new(Backend::Sqlite);
+        std::mem::replace(&mut self.place, nothing).remove().await;
+    }
+
+    /// The address that its banner names.
+    async fn listens(&mut self) -> SocketAddr {
+        until(async || {
+            self.must_run();
+            let banner = self.stdout();
+            let address = banner.split_once("listens on http://").and_then(|(_, rest)| rest.split_whitespace().next());
+            address.and_then(|address| address.parse().ok()).ok_or_else(|| format!("no address in {banner:?}"))
+        })
+        .await
+    }
+
+    async fn ready(&mut self) {
+        until(async || {
+            self.must_run();
+            match self.client.get("/health/ready").try_send().await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(answer.text()),
+                Err(error) => Err(format!("{error:?}")),
+            }
+        })
+        .await;
+    }
+
+    fn must_run(&mut self) {
+        let ended = self.child.try_wait().expect("the process can be asked");
+        assert!(ended.is_none(), "it ended with {ended:?}: {}{}", self.stdout(), self.stderr());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(place: &Place, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Child {
+    let file = |name: &str| Stdio::from(File::create(place.folder().join(name)).expect("a file for what it says"));
+    let mut command = command(place, variables, arguments);
+    command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+    command.spawn().expect("the binary starts")
+}
+
+/// Sees nothing of our environment and no `.env`.
+fn command(place: &Place, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(place.folder()).env_clear().envs(variables);
+    command
+}
+
+fn log(place: &Place, name: &str) -> String {
+    fs::read_to_string(place.folder().join(name)).unwrap_or_default()
+}
+
+async fn ended(child: &mut Child) -> ExitStatus {
+    until(async || match child.try_wait() {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) => Err("the process still runs".to_owned()),
+        Err(error) => Err(error.to_string()),
+    })
+    .await
+}
+
+/// The binary beside this test, built once for each process of tests; cargo knows whether there is anything to do.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(build)
+}
+
+fn build() -> PathBuf {
+    let own = std::env::current_exe().expect("the path of this test");
+    // target/<profile>/deps/<test>
+    let profile = own.parent().and_then(Path::parent).expect("the folder of the profile");
+    let target = profile.parent().expect("the target folder");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--package", "taskpost", "--target-dir"]).arg(target);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.output().expect("cargo runs");
+    assert!(built.status.success(), "cargo build: {}", String::from_utf8_lossy(&built.stderr));
+    profile.join("taskpost")
+}

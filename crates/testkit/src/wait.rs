@@ -1,0 +1,22 @@
+//! Waiting for a condition. Nothing in the tests sleeps for a while and hopes.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before its test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Looks again and again until there is an answer. After [`PATIENCE`] it panics with what the last look said is missing.
+pub async fn until<T>(mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
+    loop {
+        match look().await {
+            Ok(answer) => return answer,
+            Err(missing) if began.elapsed() > PATIENCE => panic!("after {} s: {missing}", PATIENCE.as_secs()),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(PAUSE);
+    }
+}

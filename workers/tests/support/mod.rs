@@ -1,0 +1,308 @@
+//! A store, the workers on it, and what tests ask of both.
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+pub mod receiver;
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use taskpost_common::{
+    Cause, Clock, DeliveryId, EndpointId, EventId, NotificationId, Position, UserId,
+    config::Webhooks,
+    delivery::{EmailPayload, WebhookPayload},
+    notification::{Channel, Class, NotificationType},
+    user::{Roles, User, UserStatus},
+};
+use taskpost_ports::{Queue, Wakes};
+use taskpost_store::{
+    Change, Db,
+    dead_letters::{self, DeadLetter, LetterFilter},
+    deliveries::{self, AttemptRow, NewDelivery},
+    endpoints::{self, Endpoint},
+    events, users,
+};
+use taskpost_workers::{Engine, MailSettings, Workers, channels};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// `whsec_` and 24 bytes.
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// What a webhook carries here.
+pub const BODY: &str = "{\"specversion\":\"1.0\",\"type\":\"task.created\",\"data\":{\"title\":\"gr\u{fc}n\"}}";
+/// How long anything may take here.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A store of its own, and the workers on it once they are started.
+pub struct Stage {
+    pub db: Db,
+    pub clock: Clock,
+    pub queue: Queue,
+    pub wakes: Wakes,
+    pub user: UserId,
+    folder: TempDir,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Stage {
+    /// On SQLite in a temporary folder.
+    pub async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::sqlite(folder.path()).await.unwrap();
+        Self::on(db, folder).await
+    }
+
+    /// On Postgres in a schema of its own.
+    pub async fn postgres() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "tests are told of the server by the environment only")]
+        let url = std::env::var("TASKPOST_TEST_POSTGRES_URL");
+        assert!(url.is_ok(), "TASKPOST_TEST_POSTGRES_URL is not set; run `cargo xtask test -- -p taskpost-workers`");
+        let schema: Uuid = Clock::system().id();
+        let url = format!("{}?schema=test_{}", url.unwrap(), schema.simple());
+        Self::on(Db::postgres(&url, 5).await.unwrap(), tempfile::tempdir().unwrap()).await
+    }
+
+    async fn on(db: Db, folder: TempDir) -> Self {
+        db.migrate().await.unwrap();
+        events::ensure_partitions(&db).await.unwrap();
+        let clock = Clock::system();
+        let stage = Self {
+            queue: Queue::local(db.clone(), clock.clone()),
+            wakes: Wakes::default(),
+            user: clock.id(),
+            folder,
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+            clock,
+            db,
+        };
+        stage.register("Ann", "ann@example.org").await;
+        stage
+    }
+
+    async fn register(&self, name: &str, email: &str) {
+        let now = self.clock.now();
+        let user = User {
+            id: self.user,
+            handle: "ann".to_owned(),
+            email: email.to_owned(),
+            name: name.to_owned(),
+            roles: Roles::default(),
+            status: UserStatus::Active,
+            timezone: "UTC".to_owned(),
+            locale: "en".to_owned(),
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut tx = self.db.begin().await.unwrap();
+        let change = Change { clock: &self.clock, cause: &Cause::default() };
+        users::insert(&mut tx, change, &user, "").await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Starts the workers, which may dial this machine.
+    pub fn start(&mut self, retry_delays: &[u64]) {
+        self.start_with(retry_delays, true);
+    }
+
+    /// Starts the workers.
+    pub fn start_with(&mut self, retry_delays: &[u64], allow_private: bool) {
+        let workers = Workers {
+            db: self.db.clone(),
+            queue: self.queue.clone(),
+            wakes: self.wakes.clone(),
+            clock: self.clock.clone(),
+            retry_delays: millis(retry_delays),
+            concurrency: 8,
+            webhooks: Webhooks {
+                allow_private,
+                ports: vec![80],
+                timeout: Duration::from_secs(2),
+                per_endpoint: 2,
+            },
+            mail: MailSettings {
+                folder: self.mails(),
+                from: "Taskpost <taskpost@example.org>".to_owned(),
+                public_url: Some("https://tasks.example.org".parse().unwrap()),
+            },
+        };
+        workers.start(&mut self.tasks, self.stop.clone()).unwrap();
+    }
+
+    /// Starts the engine with one channel of the test's own.
+    pub fn start_channel(&mut self, channel: impl channels::Channel, concurrency: usize, retry_delays: &[u64]) {
+        let engine = Engine {
+            db: self.db.clone(),
+            queue: self.queue.clone(),
+            wakes: self.wakes.clone(),
+            clock: self.clock.clone(),
+            retry_delays: millis(retry_delays),
+            concurrency,
+            per_endpoint: 2,
+        };
+        engine.start(&mut self.tasks, self.stop.clone()).add(&mut self.tasks, channel);
+    }
+
+    /// Stops the workers and waits for them; gives how long that took.
+    pub async fn stop(&mut self) -> Duration {
+        let began = Instant::now();
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        self.stop = CancellationToken::new();
+        began.elapsed()
+    }
+
+    /// Where mails are written.
+    pub fn mails(&self) -> PathBuf {
+        self.folder.path().join("mail")
+    }
+
+    /// An endpoint at `url`.
+    pub async fn endpoint(&self, url: &str) -> EndpointId {
+        let now = self.clock.now();
+        let endpoint = Endpoint {
+            id: self.clock.id(),
+            user_id: self.user,
+            project_id: None,
+            url: url.to_owned(),
+            event_types: vec!["*".to_owned()],
+            description: String::new(),
+            secret: SECRET.to_owned(),
+            previous_secret: None,
+            previous_until: None,
+            enabled: true,
+            disabled_reason: None,
+            failing_since: None,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut tx = self.db.begin().await.unwrap();
+        endpoints::insert(&mut tx, &endpoint).await.unwrap();
+        tx.commit().await.unwrap();
+        endpoint.id
+    }
+
+    /// The endpoint as it is.
+    pub async fn read_endpoint(&self, id: EndpointId) -> Endpoint {
+        endpoints::by_ids(&mut self.db.reader().await.unwrap(), &[id]).await.unwrap().remove(0)
+    }
+
+    /// Changes an endpoint.
+    pub async fn change_endpoint(&self, id: EndpointId, change: impl FnOnce(&mut Endpoint)) {
+        let mut endpoint = self.read_endpoint(id).await;
+        change(&mut endpoint);
+        endpoint.version += 1;
+        let mut tx = self.db.begin().await.unwrap();
+        endpoints::update(&mut tx, &endpoint).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// A webhook that is due now.
+    pub async fn webhook(&self, endpoint: EndpointId) -> DeliveryId {
+        self.webhook_of(endpoint, BODY).await
+    }
+
+    /// A webhook with this body that is due now.
+    pub async fn webhook_of(&self, endpoint: EndpointId, body: &str) -> DeliveryId {
+        let event_id = self.clock.id();
+        let payload = WebhookPayload { endpoint_id: endpoint, body: body.to_owned(), event_id };
+        let delivery = self.new_delivery(Channel::Webhook, Class::Normal, serde_json::to_string(&payload).unwrap());
+        let delivery = NewDelivery { endpoint_id: Some(endpoint), user_id: None, event_id, ..delivery };
+        self.insert(&[delivery]).await[0]
+    }
+
+    /// A mail that is due now.
+    pub async fn mail(&self, title: &str, body: &str) -> DeliveryId {
+        let payload = EmailPayload {
+            user_id: self.user,
+            kind: NotificationType::TaskAssigned,
+            notification_id: self.clock.id::<NotificationId>(),
+            title: title.to_owned(),
+            body: body.to_owned(),
+            url: "/v1/tasks/1".to_owned(),
+        };
+        let delivery = self.new_delivery(Channel::Email, Class::High, serde_json::to_string(&payload).unwrap());
+        self.insert(&[delivery]).await[0]
+    }
+
+    /// A delivery to the user, due now and not yet stored.
+    pub fn new_delivery(&self, channel: Channel, class: Class, payload: String) -> NewDelivery {
+        NewDelivery {
+            id: self.clock.id(),
+            channel,
+            class,
+            event_id: self.clock.id::<EventId>(),
+            user_id: Some(self.user),
+            endpoint_id: None,
+            notification_id: None,
+            payload,
+            due_at: self.clock.now(),
+        }
+    }
+
+    /// Stores deliveries and rings.
+    pub async fn insert(&self, new: &[NewDelivery]) -> Vec<DeliveryId> {
+        let mut tx = self.db.begin().await.unwrap();
+        deliveries::insert(&mut tx, new, self.clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        self.wakes.deliveries.ring();
+        new.iter().map(|delivery| delivery.id).collect()
+    }
+
+    /// Waits until no delivery is unfinished.
+    pub async fn drained(&self) {
+        until("every delivery is finished", async || {
+            deliveries::unfinished(&mut self.db.reader().await.unwrap()).await.unwrap().is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// The tries of a delivery.
+    pub async fn attempts(&self, id: DeliveryId) -> Vec<AttemptRow> {
+        deliveries::attempts(&mut self.db.reader().await.unwrap(), id).await.unwrap()
+    }
+
+    /// How the tries of a delivery ended.
+    pub async fn outcomes(&self, id: DeliveryId) -> Vec<String> {
+        self.attempts(id).await.into_iter().map(|attempt| attempt.outcome).collect()
+    }
+
+    /// Every dead letter.
+    pub async fn letters(&self) -> Vec<DeadLetter> {
+        let mut reader = self.db.reader().await.unwrap();
+        dead_letters::list(&mut reader, &LetterFilter::default(), None, 100).await.unwrap()
+    }
+
+    /// The types of all events of deliveries and endpoints.
+    pub async fn events(&self) -> Vec<String> {
+        events::sequence(&self.db, 1_000).await.unwrap();
+        let all = events::after(&mut self.db.reader().await.unwrap(), Position(0), 1_000).await.unwrap();
+        let types = all.into_iter().map(|event| event.type_name);
+        types.filter(|name| !name.starts_with("user.")).collect()
+    }
+}
+
+fn millis(delays: &[u64]) -> Vec<Duration> {
+    delays.iter().map(|delay| Duration::from_millis(*delay)).collect()
+}
+
+/// Waits until `ask` gives something.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
