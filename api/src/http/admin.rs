@@ -153,6 +153,9 @@ pub(crate) async fn discard_dead_letter(
     Ok(Reply::answered(api.app.tracker.discard(&caller, id, input, once).await?).done())
 }
 
-fn discarded(letter: &Letter, event: Option<EventId>) -> std::result::Result<StoredAnswer, serde_json::Error> {
+fn discarded(
+    letter: &Letter,
+    event: Option<EventId>,
+) -> std::result::Result<StoredAnswer, serde_json::Error> {
     reply::stored(StatusCode::OK, letter, event)
 }

@@ -22,7 +22,7 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use super::{
     Access, Input, Limit, Place, Route, TABLE,
     document::Document,
-    meter::Meter,
+    meter::{self, Meter},
     middleware::Endpoint,
     problem::{ApiError, Result},
     register, reply,
@@ -62,6 +62,7 @@ pub(crate) struct Api {
 
 /// The router of all routes.
 pub fn router(app: App) -> Router {
+    meter::describe();
     let rows = register(Rows::default());
     let api = Arc::new(Api {
         document: rows.document.to_bytes(),
@@ -72,7 +73,11 @@ pub fn router(app: App) -> Router {
     let router = rows
         .router
         .fallback(Endpoint { row: &UNKNOWN_PATH, index: TABLE.len(), handler: unknown_path })
-        .method_not_allowed_fallback(Endpoint { row: &UNKNOWN_METHOD, index: TABLE.len() + 1, handler: unknown_method })
+        .method_not_allowed_fallback(Endpoint {
+            row: &UNKNOWN_METHOD,
+            index: TABLE.len() + 1,
+            handler: unknown_method,
+        })
         .with_state(api.clone());
     if api.app.cors_origins.is_empty() {
         return router;
@@ -109,7 +114,8 @@ impl Register for Rows {
         // Every method of the table has a filter; GET is the one that cannot do harm.
         let filter = MethodFilter::try_from(row.method.clone()).unwrap_or(MethodFilter::GET);
         for path in row.mounts() {
-            self.router = self.router.route(&path, on(filter, Endpoint { row, index, handler: handler.clone() }));
+            self.router =
+                self.router.route(&path, on(filter, Endpoint { row, index, handler: handler.clone() }));
         }
         self.document.add(row, schemas, paths);
         self.next += 1;
@@ -137,11 +143,18 @@ fn cors(origins: &[String]) -> CorsLayer {
     let exposed = ["event-id", "idempotency-replayed", "ratelimit", "ratelimit-policy", "x-request-id"];
     let exposed = exposed.into_iter().map(HeaderName::from_static);
     let exposed = exposed.chain([header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER]);
-    let accepted = ["idempotency-key", "traceparent", "x-request-id"].into_iter().map(HeaderName::from_static);
     let accepted =
-        accepted.chain([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH, header::IF_NONE_MATCH]);
+        ["idempotency-key", "traceparent", "x-request-id"].into_iter().map(HeaderName::from_static);
+    let accepted = accepted.chain([
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+    ]);
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())))
+        .allow_origin(AllowOrigin::list(
+            origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        ))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(accepted.collect::<Vec<_>>())
         .expose_headers(exposed.collect::<Vec<_>>())

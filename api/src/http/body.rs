@@ -73,7 +73,8 @@ fn check_plain(headers: &HeaderMap) -> Result<()> {
 fn is_json(content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let structured = essence.strip_prefix("application/").is_some_and(|name| name.len() > 5 && name.ends_with("+json"));
+    let structured =
+        essence.strip_prefix("application/").is_some_and(|name| name.len() > 5 && name.ends_with("+json"));
     let utf8 = |charset: &str| charset.trim_matches('"').eq_ignore_ascii_case("utf-8");
     let fits = |parameter: &str| match parameter.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => utf8(value),
@@ -98,10 +99,22 @@ mod tests {
 
     #[test]
     fn knows_json_by_its_type() {
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json", "application/json;charset=\"utf-8\""] {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/merge-patch+json",
+            "application/json;charset=\"utf-8\"",
+        ] {
             assert!(is_json(good), "{good}");
         }
-        for bad in ["", "text/plain", "text/json", "application/jsonp", "application/+json", "application/json; charset=latin1"] {
+        for bad in [
+            "",
+            "text/plain",
+            "text/json",
+            "application/jsonp",
+            "application/+json",
+            "application/json; charset=latin1",
+        ] {
             assert!(!is_json(bad), "{bad}");
         }
     }

@@ -5,8 +5,8 @@ use taskpost_common::problem::{Code, Problem};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{
-        ComponentsBuilder, ContentBuilder, HeaderBuilder, HttpMethod, Info, OpenApi, OpenApiBuilder, Paths, Ref, RefOr,
-        Required, ResponseBuilder, Schema, SchemaFormat, Type,
+        ComponentsBuilder, ContentBuilder, HeaderBuilder, HttpMethod, Info, OpenApi, OpenApiBuilder, Paths,
+        Ref, RefOr, Required, ResponseBuilder, Schema, SchemaFormat, Type,
         path::{Operation, ParameterBuilder, ParameterIn, PathItem},
         schema::ObjectBuilder,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -43,7 +43,8 @@ impl Default for Document {
             .security_scheme("bearer", SecurityScheme::Http(bearer))
             .schema(Problem::name(), Problem::schema())
             .build();
-        let tags = TAGS.map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build());
+        let tags = TAGS
+            .map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build());
         Self(OpenApiBuilder::new().info(info).components(Some(components)).tags(Some(tags)).build())
     }
 }
@@ -164,7 +165,8 @@ fn failures(row: &Route) -> Vec<Code> {
 
 /// Every authenticated POST but those whose answer holds a secret.
 fn takes_key(row: &Route) -> bool {
-    let secret = row.path.starts_with("/auth/") || row.path == "/webhooks" || row.path.ends_with("/rotate-secret");
+    let secret =
+        row.path.starts_with("/auth/") || row.path == "/webhooks" || row.path.ends_with("/rotate-secret");
     row.method == Method::POST && row.access != Access::Anyone && !secret
 }
 

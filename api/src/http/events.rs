@@ -98,6 +98,9 @@ pub(crate) struct EventTypes {
     responses((status = 200, description = "The types.", body = EventTypes))
 )]
 pub(crate) async fn list_event_types(Member(_caller): Member) -> Result<Response> {
-    let data = Event::TYPES.iter().map(|name| EventTypeInfo { name, schema: Event::schema(name).map(|schema| schema.to_value()) }).collect();
+    let data = Event::TYPES
+        .iter()
+        .map(|name| EventTypeInfo { name, schema: Event::schema(name).map(|schema| schema.to_value()) })
+        .collect();
     Ok(Reply::json(StatusCode::OK, &EventTypes { data })?.done())
 }

@@ -139,7 +139,9 @@ impl FromRequestParts<Shared> for Key {
         let Some(line) = lines.next() else { return Ok(Self(None)) };
         let key = line.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
         let key = key.filter(|key| key.bytes().all(|c| c.is_ascii_graphic()) && lines.next().is_none());
-        let key = key.ok_or_else(|| ApiError::bad_request("Idempotency-Key must be 1 to 255 visible ASCII characters"))?;
+        let key = key.ok_or_else(|| {
+            ApiError::bad_request("Idempotency-Key must be 1 to 255 visible ASCII characters")
+        })?;
         Ok(Self(Some(OnceKey {
             route: route(parts),
             key: key.to_owned(),

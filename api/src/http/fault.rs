@@ -38,6 +38,9 @@ impl Fault {
             ("wrong_type", must_be(text))
         } else if text.starts_with("invalid value") || text.starts_with("unknown variant") {
             ("invalid_value", must_be(text))
+        } else if text == "expected value" {
+            // What serde_json says where a word of an enum should stand.
+            ("wrong_type", "must be a string".to_owned())
         } else {
             ("invalid_value", short(text))
         };

@@ -75,10 +75,10 @@ pub(crate) async fn metrics(State(api): State<Shared>, request: Request) -> Resu
     if !is_local(&api, &request) {
         check_token(&api, &request)?;
     }
-    #[expect(clippy::cast_precision_loss, reason = "there are fewer keys than a double holds exactly")]
-    metrics::gauge!("taskpost_rate_limit_keys").set(api.app.limiter.keys() as f64);
     let text = api.app.metrics.render();
-    Ok(Reply::text(StatusCode::OK, text).with(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8").done())
+    Ok(Reply::text(StatusCode::OK, text)
+        .with(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
+        .done())
 }
 
 /// Whether the request was sent on this machine. What a proxy passes on was not, if the proxy is not known.
@@ -86,7 +86,8 @@ fn is_local(api: &Api, request: &Request) -> bool {
     let proxies = &api.app.trusted_proxies;
     let (headers, extensions) = (request.headers(), request.extensions());
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let forwarded = ["x-forwarded-for", "forwarded", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
+    let forwarded =
+        ["x-forwarded-for", "forwarded", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
     let local = |ip: IpAddr| ip.to_canonical().is_loopback();
     match peer {
         Some(peer) if forwarded && !proxies.contains(peer) => false,

@@ -29,10 +29,11 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> ApiError {
     if let Err(error) = serde_json::from_slice::<Anything>(bytes) {
         return ApiError::bad_request(format!("the body is not JSON in UTF-8: {error}"));
     }
-    let fault = match serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(bytes)) {
-        Err(error) => Fault::of(&error),
-        Ok(_) => Fault { path: Vec::new(), code: "wrong_type", detail: "must be an object".to_owned() },
-    };
+    let fault =
+        match serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(bytes)) {
+            Err(error) => Fault::of(&error),
+            Ok(_) => Fault { path: Vec::new(), code: "wrong_type", detail: "must be an object".to_owned() },
+        };
     ApiError::at(Code::Invalid, FieldError::new(fault.pointer(), fault.code, fault.detail))
 }
 
@@ -162,7 +163,8 @@ mod tests {
 
     #[test]
     fn good_bodies_are_read() {
-        let task: CreateTask = parse(b" \n{\"title\":\"caf\\u00e9 \\ud83d\\ude00\",\"type\":\"bug\"}").unwrap();
+        let task: CreateTask =
+            parse(b" \n{\"title\":\"caf\\u00e9 \\ud83d\\ude00\",\"type\":\"bug\"}").unwrap();
         assert_eq!((task.title.as_str(), task.task_type.as_deref()), ("café 😀", Some("bug")));
     }
 }

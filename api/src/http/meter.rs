@@ -3,14 +3,14 @@
 use std::{sync::OnceLock, time::Duration};
 
 use axum::http::StatusCode;
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 
 use super::Route;
 
 /// The statuses that are counted by name; the rest are `other`.
 const STATUSES: [u16; 24] = [
-    200, 201, 202, 204, 207, 304, 307, 400, 401, 403, 404, 405, 408, 409, 412, 413, 414, 415, 422, 429, 431, 500, 501,
-    503,
+    200, 201, 202, 204, 207, 304, 307, 400, 401, 403, 404, 405, 408, 409, 412, 413, 414, 415, 422, 429, 431,
+    500, 501, 503,
 ];
 
 pub(crate) struct Meter {
@@ -19,6 +19,16 @@ pub(crate) struct Meter {
     seconds: Histogram,
     /// One for each of [`STATUSES`], then the one of `other`.
     requests: [OnceLock<Counter>; STATUSES.len() + 1],
+}
+
+/// Says what the metrics are.
+pub(crate) fn describe() {
+    describe_counter!("taskpost_http_requests_total", "Requests answered, by route and status.");
+    describe_histogram!(
+        "taskpost_http_request_seconds",
+        Unit::Seconds,
+        "Time from a request's head to its answer's."
+    );
 }
 
 impl Meter {

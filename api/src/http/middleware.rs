@@ -1,14 +1,7 @@
 //! What happens to every request before and after its handler. The row's order: who is it, how often may they, what
 //! do they want.
 
-use std::{
-    future::Future,
-    num::NonZeroU32,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, num::NonZeroU32, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     extract::Request,
@@ -153,7 +146,10 @@ fn check_query(row: &Route, request: &Request) -> Result<()> {
     }
     let key = url::form_urlencoded::parse(query.as_bytes()).next().map(|(key, _)| key.into_owned());
     let pointer = format!("?{}", super::fault::short(&key.unwrap_or_default()));
-    Err(ApiError::at(Code::BadRequest, FieldError::new(pointer, "unknown_key", "is not known here; this takes no query")))
+    Err(ApiError::at(
+        Code::BadRequest,
+        FieldError::new(pointer, "unknown_key", "is not known here; this takes no query"),
+    ))
 }
 
 fn party(caller: Option<Identity>, visit: &Visit) -> Party {

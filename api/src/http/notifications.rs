@@ -6,11 +6,11 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
+use taskpost_common::problem::{Code, FieldError};
 use taskpost_common::{
     EventId, NotificationId,
     notification::{Notification, NotificationType, Reason},
 };
-use taskpost_common::problem::{Code, FieldError};
 use taskpost_store::{idempotency::StoredAnswer, notifications::InboxFilter};
 use taskpost_tracker::{InboxPage, MarkNotification, Once};
 use utoipa::{IntoParams, ToSchema};
@@ -66,11 +66,17 @@ pub(crate) async fn list_notifications(
     uri: Uri,
 ) -> Result<Response> {
     let numbered = numbered(&keys)?;
-    let filter =
-        InboxFilter { unread: keys.unread.map(|Parsed(unread)| unread), kinds: keys.types.0, reasons: keys.reason.0 };
+    let filter = InboxFilter {
+        unread: keys.unread.map(|Parsed(unread)| unread),
+        kinds: keys.types.0,
+        reasons: keys.reason.0,
+    };
     let Some((page, per_page)) = numbered else {
         let page = pages::request(&keys.limit.unwrap_or_default(), keys.cursor);
-        return pages::by_cursor(&uri, api.app.tracker.inbox(&caller, filter, InboxPage::Cursor(page)).await?);
+        return pages::by_cursor(
+            &uri,
+            api.app.tracker.inbox(&caller, filter, InboxPage::Cursor(page)).await?,
+        );
     };
     let found = api.app.tracker.inbox(&caller, filter, InboxPage::Numbered { page, per_page }).await?;
     pages::by_number(&uri, page, per_page, found)
@@ -83,7 +89,8 @@ fn numbered(keys: &InboxKeys) -> Result<Option<(u32, usize)>> {
     }
     for (key, given) in [("cursor", keys.cursor.is_some()), ("limit", keys.limit.is_some())] {
         if given {
-            let error = FieldError::new(format!("?{key}"), "invalid_value", "does not go with page and per_page");
+            let error =
+                FieldError::new(format!("?{key}"), "invalid_value", "does not go with page and per_page");
             return Err(ApiError::at(Code::BadRequest, error));
         }
     }

@@ -8,11 +8,7 @@ use serde::Serialize;
 use taskpost_tracker::{Page, PageRequest};
 use utoipa::ToSchema;
 
-use super::{
-    problem::Result,
-    query::Limit,
-    reply::Reply,
-};
+use super::{problem::Result, query::Limit, reply::Reply};
 
 /// A page of a list.
 #[derive(Serialize, ToSchema)]
@@ -52,14 +48,22 @@ pub(crate) fn by_cursor<T: Serialize>(uri: &Uri, page: Page<T>) -> Result<Respon
 }
 
 /// A page by number, from 1.
-pub(crate) fn by_number<T: Serialize>(uri: &Uri, number: u32, per_page: usize, page: Page<T>) -> Result<Response> {
+pub(crate) fn by_number<T: Serialize>(
+    uri: &Uri,
+    number: u32,
+    per_page: usize,
+    page: Page<T>,
+) -> Result<Response> {
     let total = page.total.unwrap_or_default();
     let per_page = i64::try_from(per_page).unwrap_or(i64::MAX).max(1);
     let pages = total / per_page + i64::from(total % per_page > 0);
     let place = Place { total: Some(total), total_pages: Some(pages), ..Place::default() };
     let next = (i64::from(number) < pages).then(|| (number + 1).to_string());
     let previous = (number > 1).then(|| (number - 1).to_string());
-    answer(&Listed { data: page.data, page: place }, links_text(uri, "page", [("next", next), ("prev", previous)]))
+    answer(
+        &Listed { data: page.data, page: place },
+        links_text(uri, "page", [("next", next), ("prev", previous)]),
+    )
 }
 
 /// Items of a log, which has no last page: `next` is where to go on.
@@ -118,7 +122,10 @@ mod tests {
         let uri: Uri = "/notifications?page=2&per_page=2".parse().unwrap();
         let page = || Page { data: vec![1], next_cursor: None, prev_cursor: None, total: Some(5) };
         let middle = by_number(&uri, 2, 2, page()).unwrap();
-        assert_eq!(link(&middle), "</notifications?per_page=2&page=3>; rel=\"next\", </notifications?per_page=2&page=1>; rel=\"prev\"");
+        assert_eq!(
+            link(&middle),
+            "</notifications?per_page=2&page=3>; rel=\"next\", </notifications?per_page=2&page=1>; rel=\"prev\""
+        );
         let last = by_number(&uri, 3, 2, page()).unwrap();
         assert_eq!(link(&last), "</notifications?per_page=2&page=2>; rel=\"prev\"");
     }

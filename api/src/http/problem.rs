@@ -50,7 +50,10 @@ impl ApiError {
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        Self::new(Code::MethodNotAllowed, "this address does not take that method; the Allow header names those it does")
+        Self::new(
+            Code::MethodNotAllowed,
+            "this address does not take that method; the Allow header names those it does",
+        )
     }
 
     /// A value that cannot be read, and where it stands.
@@ -82,11 +85,13 @@ impl ApiError {
             Self::Tracker(error) => error.problem(),
             Self::Refused { code, detail, errors } => Problem::new(*code, detail.as_ref(), errors.clone()),
             Self::Limited(class, _) => {
-                let detail = format!("over the limit of {} requests; Retry-After says when to go on", class.as_str());
+                let detail =
+                    format!("over the limit of {} requests; Retry-After says when to go on", class.as_str());
                 Problem::new(Code::RateLimited, detail, Vec::new())
             }
             Self::Late => {
-                let detail = "it took too long and may still happen; ask again, changes with an Idempotency-Key";
+                let detail =
+                    "it took too long and may still happen; ask again, changes with an Idempotency-Key";
                 Problem::new(Code::Unavailable, detail, Vec::new())
             }
             Self::Panicked(_) => {
@@ -152,7 +157,8 @@ impl From<serde_json::Error> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.extensions_mut().insert(Failure(Arc::new(self)));
         response
     }

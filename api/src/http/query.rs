@@ -111,7 +111,10 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for AnyOf<T> {
         if text.split(',').count() > MOST_WORDS {
             return Err(D::Error::custom(format_args!("must have at most {MOST_WORDS} values")));
         }
-        text.split(',').map(|word| word.parse().map_err(D::Error::custom)).collect::<std::result::Result<_, _>>().map(Self)
+        text.split(',')
+            .map(|word| word.parse().map_err(D::Error::custom))
+            .collect::<std::result::Result<_, _>>()
+            .map(Self)
     }
 }
 
@@ -164,7 +167,8 @@ impl FromStr for Time {
     type Err = &'static str;
 
     fn from_str(text: &str) -> std::result::Result<Self, &'static str> {
-        let time = DateTime::parse_from_rfc3339(text).map_err(|_| "must be a time such as 2026-01-31T12:00:00Z")?;
+        let time =
+            DateTime::parse_from_rfc3339(text).map_err(|_| "must be a time such as 2026-01-31T12:00:00Z")?;
         Ok(Self(time.to_utc()))
     }
 }
@@ -222,7 +226,11 @@ impl FromStr for EventType {
             Some(family) => Event::TYPES.iter().any(|name| name.starts_with(family)),
             None => Event::TYPES.contains(&text),
         };
-        if known { Ok(Self(text.to_owned())) } else { Err("must be types such as task.created, or families such as task.*") }
+        if known {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be types such as task.created, or families such as task.*")
+        }
     }
 }
 

@@ -116,5 +116,11 @@ pub(crate) fn stored(
     value: &impl Serialize,
     event_id: Option<EventId>,
 ) -> std::result::Result<StoredAnswer, serde_json::Error> {
-    Ok(StoredAnswer { status: status.as_u16(), location: None, etag: None, event_id, body: serde_json::to_string(value)? })
+    Ok(StoredAnswer {
+        status: status.as_u16(),
+        location: None,
+        etag: None,
+        event_id,
+        body: serde_json::to_string(value)?,
+    })
 }

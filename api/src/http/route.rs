@@ -114,7 +114,11 @@ impl Route {
 /// What takes the handlers of the table, in its order.
 pub(crate) trait Register: Sized {
     /// The next row's handler, with what utoipa knows of it.
-    fn add<H, T>(self, described: utoipa_axum::router::UtoipaMethodRouter<super::app::Shared>, handler: H) -> Self
+    fn add<H, T>(
+        self,
+        described: utoipa_axum::router::UtoipaMethodRouter<super::app::Shared>,
+        handler: H,
+    ) -> Self
     where
         H: axum::handler::Handler<T, super::app::Shared> + Sync,
         T: Send + 'static;

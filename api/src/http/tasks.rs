@@ -76,7 +76,10 @@ pub(crate) async fn create_tasks(
     Json(Batch { tasks }): Json<Batch>,
 ) -> Result<Response> {
     let charged = charge(&api, &caller, tasks.len())?;
-    let inputs = tasks.iter().map(|task| json::parse(task.get().as_bytes()).map_err(|error| error.problem())).collect();
+    let inputs = tasks
+        .iter()
+        .map(|task| json::parse(task.get().as_bytes()).map_err(|error| error.problem()))
+        .collect();
     let once = Once { key, render: batch_results };
     let mut response = match api.app.tracker.create_tasks(&caller, inputs, once).await {
         Ok(answered) => Reply::answered(answered).done(),
@@ -90,10 +93,16 @@ pub(crate) async fn create_tasks(
 
 /// A tenth of a write for each task, besides the one that every request costs.
 fn charge(api: &Api, caller: &Caller, tasks: usize) -> Result<Option<Charged>> {
-    let Some(cost) = u32::try_from(tasks.div_ceil(10)).ok().and_then(NonZeroU32::new) else { return Ok(None) };
+    let Some(cost) = u32::try_from(tasks.div_ceil(10)).ok().and_then(NonZeroU32::new) else {
+        return Ok(None);
+    };
     let class = LimitClass::Write;
     let decision = api.app.limiter.check(class, LimitKey::User(caller.identity.user_id), cost);
-    if decision.allowed { Ok(Some(Charged(class, decision))) } else { Err(ApiError::Limited(class, decision)) }
+    if decision.allowed {
+        Ok(Some(Charged(class, decision)))
+    } else {
+        Err(ApiError::Limited(class, decision))
+    }
 }
 
 /// Tasks to create.
@@ -113,7 +122,9 @@ pub(crate) struct Batch {
     tasks: Vec<Box<RawValue>>,
 }
 
-fn at_most_a_batch<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<Box<RawValue>>, D::Error> {
+fn at_most_a_batch<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<Box<RawValue>>, D::Error> {
     struct Tasks;
     impl<'de> Visitor<'de> for Tasks {
         type Value = Vec<Box<RawValue>>;
@@ -144,7 +155,10 @@ pub(crate) struct BatchResults<'a> {
     results: Vec<Cow<'a, BatchItem>>,
 }
 
-fn batch_results(items: &Vec<BatchItem>, event: Option<EventId>) -> std::result::Result<StoredAnswer, serde_json::Error> {
+fn batch_results(
+    items: &Vec<BatchItem>,
+    event: Option<EventId>,
+) -> std::result::Result<StoredAnswer, serde_json::Error> {
     let results = items.iter().enumerate().map(|(place, item)| match &item.problem {
         Some(problem) => Cow::Owned(BatchItem { problem: Some(in_batch(problem, place)), ..item.clone() }),
         None => Cow::Borrowed(item),

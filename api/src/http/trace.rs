@@ -33,7 +33,8 @@ impl Trace {
 
 fn own_id(id: Uuid) -> HeaderValue {
     let mut buffer = Uuid::encode_buffer();
-    HeaderValue::from_str(id.hyphenated().encode_lower(&mut buffer)).unwrap_or(HeaderValue::from_static("unnamed"))
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut buffer))
+        .unwrap_or(HeaderValue::from_static("unnamed"))
 }
 
 fn is_plain(id: &[u8]) -> bool {
@@ -113,7 +114,11 @@ mod tests {
     fn keeps_plain_request_ids() {
         assert_eq!(trace("x-request-id", "job-7_A").request_id, "job-7_A");
         for text in ["", "a b", "a\tb", "ä", &"a".repeat(65)] {
-            assert_eq!(trace("x-request-id", text).request_id, "01920000-0000-7000-8000-000000000001", "{text}");
+            assert_eq!(
+                trace("x-request-id", text).request_id,
+                "01920000-0000-7000-8000-000000000001",
+                "{text}"
+            );
         }
     }
 }

@@ -130,7 +130,10 @@ pub(crate) async fn test_webhook(
     Ok(Reply::answered(api.app.tracker.test_webhook(&caller, id, once).await?).done())
 }
 
-fn under_way(test: &TestDelivery, event: Option<EventId>) -> std::result::Result<StoredAnswer, serde_json::Error> {
+fn under_way(
+    test: &TestDelivery,
+    event: Option<EventId>,
+) -> std::result::Result<StoredAnswer, serde_json::Error> {
     reply::stored(StatusCode::ACCEPTED, test, event)
 }
 
@@ -181,7 +184,10 @@ pub(crate) async fn disable_webhook(
     Ok(Reply::answered(api.app.tracker.set_webhook_enabled(&caller, id, false, once).await?).done())
 }
 
-fn switched(webhook: &Webhook, event: Option<EventId>) -> std::result::Result<StoredAnswer, serde_json::Error> {
+fn switched(
+    webhook: &Webhook,
+    event: Option<EventId>,
+) -> std::result::Result<StoredAnswer, serde_json::Error> {
     let mut answer = reply::stored(StatusCode::OK, webhook, event)?;
     answer.etag = Some(version_tag(webhook.version));
     Ok(answer)

@@ -6,10 +6,10 @@ use taskpost_common::DeadLetterId;
 use taskpost_consumers::Group;
 use taskpost_store::dead_letters::{self, DeadLetter};
 
-use crate::support::{Echo, Stage, until};
+use crate::support::{Echo, Stage, begin, until};
 
 async fn request(stage: &Stage, id: DeadLetterId, payload: Option<&str>) -> bool {
-    let mut tx = stage.db().begin().await.unwrap();
+    let mut tx = begin(stage.db()).await;
     let by = stage.clock().id();
     let taken = dead_letters::request_redrive(&mut tx, id, payload, by, stage.clock().now()).await.unwrap();
     tx.commit().await.unwrap();

@@ -8,7 +8,7 @@ use taskpost_store::{deliveries, progress};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Echo, Stage, until};
+use crate::support::{Echo, Stage, begin, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_crashed_takes_effect_once() {
@@ -21,7 +21,7 @@ async fn a_batch_that_crashed_takes_effect_once() {
         wanted.map(|envelope| Decoded { event: envelope.decode().unwrap(), envelope }).collect();
     assert_eq!(events.len(), 3);
     let plan = notifier.plan(&mut stage.reader().await, &events).await.unwrap();
-    let mut tx = stage.db().begin().await.unwrap();
+    let mut tx = begin(stage.db()).await;
     notifier.apply(&mut tx, &events, plan).await.unwrap();
     let (from, to) = (Position(0), events.last().unwrap().envelope.position);
     assert!(progress::advance(&mut tx, Notifier::NAME, "", from, to, stage.clock().now()).await.unwrap());
@@ -29,7 +29,7 @@ async fn a_batch_that_crashed_takes_effect_once() {
     assert_eq!(stage.inbox(bob).await.len(), 0, "the crash undid everything");
     // Worse than any crash: the effects without the progress.
     let plan = notifier.plan(&mut stage.reader().await, &events).await.unwrap();
-    let mut tx = stage.db().begin().await.unwrap();
+    let mut tx = begin(stage.db()).await;
     notifier.apply(&mut tx, &events, plan).await.unwrap();
     stage.commit(tx).await;
     stage.drain(&Arc::new(notifier)).await;

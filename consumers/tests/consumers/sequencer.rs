@@ -12,7 +12,7 @@ use taskpost_store::{
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::support::{Running, Stage, new_schema, task, until};
+use crate::support::{Running, Stage, begin, connect, new_schema, task, until};
 
 const WRITERS: usize = 8;
 const AGGREGATES: usize = 4;
@@ -23,13 +23,13 @@ const ROLLED_BACK: i64 = 7;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sequencers_give_dense_positions_under_concurrent_writers() {
     let url = new_schema();
-    let stage = Stage::new(Db::postgres(&url, 10).await.unwrap());
+    let stage = Stage::new(connect(&url, 10).await);
     stage.db().migrate().await.unwrap();
     let ann = stage.member("ann").await;
     let mut running = Running::default();
     for _ in 0..2 {
         // Each like a process of its own.
-        let db = Db::postgres(&url, 2).await.unwrap();
+        let db = connect(&url, 2).await;
         running.tasks.spawn(sequencer::run(db, stage.consumers.wakes.clone(), running.stop.clone()));
     }
     let mut writers = JoinSet::new();
@@ -68,12 +68,12 @@ impl Writer {
         let change = Change { clock: &self.clock, cause: &cause };
         let new = |i| NewTask::new(change, task(&self.clock, &format!("task {i}"), reporter, None)).unwrap();
         let new: Vec<NewTask> = (0..AGGREGATES).map(new).collect();
-        let mut tx = self.db.begin().await.unwrap();
+        let mut tx = begin(&self.db).await;
         tasks::insert(&mut tx, &Vec::from_iter(&new)).await.unwrap();
         tx.commit().await.unwrap();
         let mut current: Vec<Task> = new.iter().map(|task| task.task().clone()).collect();
         for round in 0..ROUNDS {
-            let mut tx = self.db.begin().await.unwrap();
+            let mut tx = begin(&self.db).await;
             let mut next = Vec::new();
             for before in &current {
                 let after = Task { title: format!("round {round}"), ..before.clone() };

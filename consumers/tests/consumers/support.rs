@@ -48,6 +48,16 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl 
     found.await.unwrap_or_else(|_| panic!("waited in vain until {what}"))
 }
 
+/// Connects to Postgres. A machine that is busy with other tests may take longer than the product would wait.
+pub async fn connect(url: &str, connections: u32) -> Db {
+    until("Postgres answers", || async { Db::postgres(url, connections).await.ok() }).await
+}
+
+/// A transaction, as soon as there is a connection for it.
+pub async fn begin(db: &Db) -> Tx {
+    until("the store begins a transaction", || async { db.begin().await.ok() }).await
+}
+
 /// A store and what works on it.
 pub struct Stage {
     pub consumers: Consumers,
@@ -65,7 +75,7 @@ impl Stage {
 
     /// On Postgres, in a new schema.
     pub async fn postgres() -> Self {
-        let db = Db::postgres(&new_schema(), 4).await.unwrap();
+        let db = connect(&new_schema(), 4).await;
         db.migrate().await.unwrap();
         Self::new(db)
     }
@@ -92,7 +102,7 @@ impl Stage {
     }
 
     pub async fn reader(&self) -> Session {
-        self.db().reader().await.unwrap()
+        until("the store can be read", || async { self.db().reader().await.ok() }).await
     }
 
     pub async fn commit(&self, tx: Tx) {
@@ -121,7 +131,7 @@ impl Stage {
             updated_at: now,
         };
         let cause = self.cause(user.id);
-        let mut tx = self.db().begin().await.unwrap();
+        let mut tx = begin(self.db()).await;
         users::insert(&mut tx, Change { clock, cause: &cause }, &user, "no hash").await.unwrap();
         self.commit(tx).await;
         user.id
@@ -136,7 +146,7 @@ impl Stage {
         let cause = self.cause(reporter);
         let change = Change { clock: self.clock(), cause: &cause };
         let task = NewTask::new(change, task(self.clock(), title, reporter, assignee)).unwrap();
-        let mut tx = self.db().begin().await.unwrap();
+        let mut tx = begin(self.db()).await;
         tasks::insert(&mut tx, &[&task]).await.unwrap();
         self.commit(tx).await;
         task.task().clone()
@@ -147,7 +157,7 @@ impl Stage {
         let mut after = before.clone();
         edit(&mut after);
         let cause = self.cause(actor);
-        let mut tx = self.db().begin().await.unwrap();
+        let mut tx = begin(self.db()).await;
         let change = Change { clock: self.clock(), cause: &cause };
         let (after, _) = tasks::update(&mut tx, change, before, after).await.unwrap();
         self.commit(tx).await;

@@ -16,7 +16,7 @@ use taskpost_store::{
     endpoints::{self, Endpoint},
 };
 
-use crate::support::Stage;
+use crate::support::{Stage, begin};
 
 async fn endpoint(
     stage: &Stage,
@@ -43,7 +43,7 @@ async fn endpoint(
         updated_at: now,
     };
     edit(&mut endpoint);
-    let mut tx = stage.db().begin().await.unwrap();
+    let mut tx = begin(stage.db()).await;
     endpoints::insert(&mut tx, &endpoint).await.unwrap();
     tx.commit().await.unwrap();
     endpoint.id
@@ -76,7 +76,7 @@ async fn give_up(stage: &Stage, delivery: &Delivery) {
         duration_ms: 1,
     };
     let cause = Cause::default();
-    let mut tx = stage.db().begin().await.unwrap();
+    let mut tx = begin(stage.db()).await;
     let change = Change { clock: stage.clock(), cause: &cause };
     assert!(deliveries::settle(&mut tx, change, delivery, &Settlement::Bury(attempt, reason)).await.unwrap());
     stage.commit(tx).await;

@@ -214,7 +214,10 @@ impl From<Row> for Notification {
             title: row.title,
             body: row.body,
             subject: Subject {
-                url: format!("/v1/{}s/{}", row.subject_type, row.subject_id),
+                url: match row.subject_type.as_str() {
+                    "user" => "/v1/me".to_owned(),
+                    kind => format!("/v1/{kind}s/{}", row.subject_id),
+                },
                 kind: row.subject_type,
                 id: row.subject_id,
             },

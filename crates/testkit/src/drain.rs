@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(3);
 
 /// Waits until nothing moves any more.
 pub(crate) async fn drain(db: &Db, clock: &Clock) {
-    until(async || {
+    until(|| async {
         let before = log(db).await.map_err(|error| error.to_string())?;
         let moving = deliveries(db, clock).await.map_err(|error| error.to_string())?;
         // What was given up meanwhile has appended an event.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,20 +33,18 @@ impl ServerStarting {
     /// Runs it to its end, which must come by itself: for starts that are refused.
     pub async fn exit(self) -> Exit {
         let began = Instant::now();
-        let mut child = spawn(&self.place, &self.variables, &[]);
-        let status = ended(&mut child).await;
+        let child = Mutex::new(spawn(&self.place, &self.variables, &[]));
+        let status = ended(&child).await;
         Exit { status, took: began.elapsed(), stdout: log(&self.place, "stdout"), stderr: log(&self.place, "stderr") }
     }
 
     async fn start(self) -> Server {
         let Self { place, mut variables } = self;
-        let child = spawn(&place, &variables, &[]);
-        let mut server = Server { client: Client::new(SocketAddr::from(([127, 0, 0, 1], 0))), child, place, variables: BTreeMap::new() };
-        let address = server.listens().await;
+        let child = Mutex::new(spawn(&place, &variables, &[]));
+        let address = listens(&place, &child).await;
         // A restart listens at the same address.
         variables.insert("HTTP_PORT".to_owned(), address.port().to_string());
-        server.variables = variables;
-        server.client = Client::new(address);
+        let server = Server { client: Client::new(address), child, place, variables };
         server.ready().await;
         server
     }
@@ -54,7 +52,7 @@ impl ServerStarting {
 
 impl IntoFuture for ServerStarting {
     type Output = Server;
-    type IntoFuture = Pin<Box<dyn Future<Output = Server>>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Server> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.start())
@@ -78,7 +76,7 @@ pub struct Exit {
 #[derive(Debug)]
 pub struct Server {
     client: Client,
-    child: Child,
+    child: Mutex<Child>,
     place: Place,
     variables: BTreeMap<String, String>,
 }
@@ -110,24 +108,25 @@ impl Server {
 
     /// Ends it as a power cut would.
     pub fn kill(&mut self) {
-        self.child.kill().expect("the process can be killed");
-        self.child.wait().expect("the process ends");
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        child.kill().expect("the process can be killed");
+        child.wait().expect("the process ends");
     }
 
     /// Asks it to end, and waits for that.
     pub async fn terminate(&mut self) -> Exit {
         let began = Instant::now();
-        let id = self.child.id().to_string();
+        let id = lock(&self.child).id().to_string();
         let asked = Command::new("kill").args(["-TERM", &id]).status().expect("a signal can be sent");
         assert!(asked.success(), "no process {id}; it said {}", self.stderr());
-        let status = ended(&mut self.child).await;
+        let status = ended(&self.child).await;
         Exit { status, took: began.elapsed(), stdout: self.stdout(), stderr: self.stderr() }
     }
 
     /// Starts it again on the same data and the same port, after it has ended.
     pub async fn restart(&mut self) {
-        assert!(matches!(self.child.try_wait(), Ok(Some(_))), "the process still runs");
-        self.child = spawn(&self.place, &self.variables, &[]);
+        assert!(exited(&self.child).is_some(), "the process still runs");
+        self.child = Mutex::new(spawn(&self.place, &self.variables, &[]));
         self.ready().await;
     }
 
@@ -140,7 +139,7 @@ impl Server {
 
     /// Ends it and removes everything.
     pub async fn finish(mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
+        if exited(&self.child).is_none() {
             let exit = self.terminate().await;
             assert!(exit.status.success(), "it ended with {}: {}", exit.status, exit.stderr);
         }
@@ -148,20 +147,9 @@ impl Server {
         std::mem::replace(&mut self.place, nothing).remove().await;
     }
 
-    /// The address that its banner names.
-    async fn listens(&mut self) -> SocketAddr {
-        until(async || {
-            self.must_run();
-            let banner = self.stdout();
-            let address = banner.split_once("listens on http://").and_then(|(_, rest)| rest.split_whitespace().next());
-            address.and_then(|address| address.parse().ok()).ok_or_else(|| format!("no address in {banner:?}"))
-        })
-        .await
-    }
-
-    async fn ready(&mut self) {
-        until(async || {
-            self.must_run();
+    async fn ready(&self) {
+        until(|| async {
+            must_run(&self.place, &self.child);
             match self.client.get("/health/ready").try_send().await {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 Ok(answer) => Err(answer.text()),
@@ -170,18 +158,14 @@ impl Server {
         })
         .await;
     }
-
-    fn must_run(&mut self) {
-        let ended = self.child.try_wait().expect("the process can be asked");
-        assert!(ended.is_none(), "it ended with {ended:?}: {}{}", self.stdout(), self.stderr());
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = lock(&self.child);
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -203,13 +187,32 @@ fn log(place: &Place, name: &str) -> String {
     fs::read_to_string(place.folder().join(name)).unwrap_or_default()
 }
 
-async fn ended(child: &mut Child) -> ExitStatus {
-    until(async || match child.try_wait() {
-        Ok(Some(status)) => Ok(status),
-        Ok(None) => Err("the process still runs".to_owned()),
-        Err(error) => Err(error.to_string()),
+/// The address that its banner names.
+async fn listens(place: &Place, child: &Mutex<Child>) -> SocketAddr {
+    until(|| async {
+        must_run(place, child);
+        let banner = log(place, "stdout");
+        let address = banner.split_once("listens on http://").and_then(|(_, rest)| rest.split_whitespace().next());
+        address.and_then(|address| address.parse().ok()).ok_or_else(|| format!("no address in {banner:?}"))
     })
     .await
+}
+
+async fn ended(child: &Mutex<Child>) -> ExitStatus {
+    until(|| async { exited(child).ok_or_else(|| "the process still runs".to_owned()) }).await
+}
+
+fn must_run(place: &Place, child: &Mutex<Child>) {
+    let ended = exited(child);
+    assert!(ended.is_none(), "it ended with {ended:?}: {}{}", log(place, "stdout"), log(place, "stderr"));
+}
+
+fn exited(child: &Mutex<Child>) -> Option<ExitStatus> {
+    lock(child).try_wait().expect("the process can be asked")
+}
+
+fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The binary beside this test, built once for each process of tests; cargo knows whether there is anything to do.

@@ -1,6 +1,9 @@
 //! Waiting for a condition. Nothing in the tests sleeps for a while and hopes.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 /// How long anything may take before its test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -9,7 +12,10 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Looks again and again until there is an answer. After [`PATIENCE`] it panics with what the last look said is missing.
-pub async fn until<T>(mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn until<T, F>(mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
     let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
         match look().await {

@@ -6,7 +6,7 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use taskpost_common::{
-    EventId, SessionId, UserId,
+    Cause, EventId, SessionId, UserId,
     user::{Role, Roles, User, UserStatus},
 };
 use taskpost_store::{
@@ -122,6 +122,8 @@ impl Tracker {
                         created_at: change.clock.now(),
                         updated_at: change.clock.now(),
                     };
+                    let cause = by(change, user.id);
+                    let change = Change { cause: &cause, ..change };
                     users::insert(tx, change, &user, &hash).await?;
                     let (session, refresh, event) = open_session(tx, change, &user).await?;
                     Ok((user, session, refresh, event))
@@ -150,6 +152,8 @@ impl Tracker {
         let (user, session, refresh, event) = self
             .change(&info.cause, move |tx, change| {
                 Box::pin(async move {
+                    let cause = by(change, user.id);
+                    let change = Change { cause: &cause, ..change };
                     let (session, refresh, event) = open_session(tx, change, &user).await?;
                     Ok((user, session, refresh, event))
                 })
@@ -239,6 +243,11 @@ fn check_account(email: &str, name: &str, password: &str) -> Result<(), Error> {
         checks.fault("/password", "invalid_length", "must have 12 to 128 characters");
     }
     checks.finish()
+}
+
+/// Whoever registers or logs in is known only then, and is the actor of it.
+fn by(change: Change<'_>, user: UserId) -> Cause {
+    Cause { actor_id: Some(user), ..change.cause.clone() }
 }
 
 async fn open_session(tx: &mut Tx, change: Change<'_>, user: &User) -> Result<(SessionId, String, EventId), Error> {
