@@ -85,11 +85,15 @@ impl<C: Channel> Attempter<C> {
 /// What is kept of a try; its times are put in by the caller.
 fn described(result: &AttemptResult) -> Attempt {
     let (outcome, status_code, error, excerpt) = match result {
-        AttemptResult::Sent { status_code, excerpt } => (AttemptOutcome::Delivered, *status_code, None, excerpt.clone()),
+        AttemptResult::Sent { status_code, excerpt } => {
+            (AttemptOutcome::Delivered, *status_code, None, excerpt.clone())
+        }
         AttemptResult::Failed(failure) => {
             (failure.outcome, failure.status_code, Some(failure.error.clone()), failure.excerpt.clone())
         }
-        AttemptResult::Postponed(_) | AttemptResult::Cancelled(_) => (AttemptOutcome::Failed, None, None, None),
+        AttemptResult::Postponed(_) | AttemptResult::Cancelled(_) => {
+            (AttemptOutcome::Failed, None, None, None)
+        }
     };
     Attempt { outcome, status_code, error, excerpt, started_at: chrono::DateTime::UNIX_EPOCH, duration_ms: 0 }
 }

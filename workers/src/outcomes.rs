@@ -121,8 +121,11 @@ impl Recorder {
     async fn record_plain(&mut self, batch: &[Outcome], refused: &StoreError) {
         for outcome in batch {
             let id = outcome.delivery.id;
-            let plain =
-                [Outcome { delivery: outcome.delivery.clone(), settlement: plain(&outcome.settlement), health: None }];
+            let plain = [Outcome {
+                delivery: outcome.delivery.clone(),
+                settlement: plain(&outcome.settlement),
+                health: None,
+            }];
             match self.store(&plain).await {
                 Ok(stored) => {
                     warn!(delivery.id = %id, error = %refused, "the store refused an outcome; its words were left out");
@@ -177,7 +180,11 @@ impl Recorder {
     /// After the commit: remembers, counts, and wakes whoever has something to do now.
     fn tell(&mut self, batch: &[Outcome], stored: Stored) {
         for (id, verdict) in stored.noted {
-            if verdict == Verdict::Healthy { self.failing.remove(&id) } else { self.failing.insert(id) };
+            if verdict == Verdict::Healthy {
+                self.failing.remove(&id)
+            } else {
+                self.failing.insert(id)
+            };
         }
         let (mut appended, mut due_later) = (stored.disabled, false);
         for (outcome, kept) in batch.iter().zip(stored.kept) {
@@ -217,7 +224,8 @@ impl Recorder {
                 "cancelled"
             }
         };
-        metrics::counter!("taskpost_deliveries_total", "channel" => channel, "outcome" => outcome).increment(1);
+        metrics::counter!("taskpost_deliveries_total", "channel" => channel, "outcome" => outcome)
+            .increment(1);
     }
 }
 

@@ -42,7 +42,9 @@ pub fn next_step(outcome: &AttemptResult, attempt: u32, delays: &[Duration], jit
     match step {
         None => Step::Bury(format!("gave up after {attempt} tries: {}", failure.error)),
         Some(&delay) => Step::RetryIn(match failure.retry_after {
-            Some(asked) if asked > delay => asked.mul_f64(jitter.clamp(0.0, 1.0).mul_add(JITTER, 1.0)).min(delay * 2),
+            Some(asked) if asked > delay => {
+                asked.mul_f64(jitter.clamp(0.0, 1.0).mul_add(JITTER, 1.0)).min(delay * 2)
+            }
             _ => delay,
         }),
     }
@@ -63,7 +65,10 @@ pub const fn outcome_of(status: u16) -> AttemptOutcome {
 const fn is_final(outcome: AttemptOutcome) -> bool {
     match outcome {
         AttemptOutcome::Rejected | AttemptOutcome::Blocked => true,
-        AttemptOutcome::Delivered | AttemptOutcome::Failed | AttemptOutcome::TimedOut | AttemptOutcome::Panicked => false,
+        AttemptOutcome::Delivered
+        | AttemptOutcome::Failed
+        | AttemptOutcome::TimedOut
+        | AttemptOutcome::Panicked => false,
     }
 }
 
@@ -72,7 +77,7 @@ mod tests {
     use super::*;
     use crate::channels::Failure;
 
-    const LADDER: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+    const LADDER: [Duration; 2] = [Duration::from_secs(10), Duration::from_mins(1)];
 
     fn failed(outcome: AttemptOutcome, retry_after: Option<u64>) -> AttemptResult {
         let failure = Failure::new(outcome, "no");
@@ -136,7 +141,9 @@ mod tests {
             (20, 0.0, 20_000),
             (86_400, 0.5, 20_000),
         ] {
-            let Step::RetryIn(wait) = next_step(&failed(AttemptOutcome::Failed, Some(asked)), 1, &LADDER, jitter) else {
+            let Step::RetryIn(wait) =
+                next_step(&failed(AttemptOutcome::Failed, Some(asked)), 1, &LADDER, jitter)
+            else {
                 panic!("{asked}");
             };
             assert_eq!(wait.as_micros().div_ceil(1_000), millis, "{asked} s, jitter {jitter}");

@@ -64,6 +64,7 @@ impl FromStr for Source {
 #[into_params(parameter_in = Query)]
 pub(crate) struct LetterKeys {
     /// In this state.
+    #[param(inline)]
     state: Option<LetterState>,
     /// `log` or `queue`.
     #[param(value_type = Option<String>, example = "queue")]

@@ -32,6 +32,7 @@ pub(crate) struct EventKeys {
     #[param(value_type = Option<String>, example = "task.*")]
     types: AnyOf<EventType>,
     /// Of this project.
+    #[param(inline)]
     project_id: Option<ProjectId>,
     /// How many, 50 when not said.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -100,7 +101,10 @@ pub(crate) struct EventTypes {
 pub(crate) async fn list_event_types(Member(_caller): Member) -> Result<Response> {
     let data = Event::TYPES
         .iter()
-        .map(|name| EventTypeInfo { name, schema: Event::schema(name).map(|schema| schema.to_value()) })
+        .map(|name| EventTypeInfo {
+            name,
+            schema: Event::schema(name).and_then(|schema| serde_json::to_value(schema).ok()),
+        })
         .collect();
     Ok(Reply::json(StatusCode::OK, &EventTypes { data })?.done())
 }

@@ -54,7 +54,7 @@ where
         Box::pin(async move {
             let mut visit = Visit::begin(&api, self.row, self.index, &request);
             let response = match admit(&api, self.row, request, &mut visit).await {
-                Ok(request) => handle(self.handler, request, &api).await,
+                Ok(request) => guard(self.handler.call(request, Arc::clone(&api))).await,
                 Err(error) => error.into_response(),
             };
             visit.finish(&api, response)
@@ -62,10 +62,9 @@ where
     }
 }
 
-/// Runs the handler, within its time and with its panics caught.
-async fn handle<H: Handler<T, Shared>, T>(handler: H, request: Request, api: &Shared) -> Response {
-    let work = AssertUnwindSafe(handler.call(request, Arc::clone(api))).catch_unwind();
-    match tokio::time::timeout(TIME, work).await {
+/// Runs a handler, within its time and with its panics caught.
+async fn guard(work: impl Future<Output = Response>) -> Response {
+    match tokio::time::timeout(TIME, AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => ApiError::panicked(panic.as_ref()).into_response(),
         Err(_) => ApiError::Late.into_response(),
@@ -159,5 +158,28 @@ fn party(caller: Option<Identity>, visit: &Visit) -> Party {
         None => Party::Unknown(RequestInfo {
             cause: Cause { actor_id: None, correlation_id, causation_id: None, traceparent },
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn handlers_that_panic_or_hang_are_answered() {
+        assert_eq!(guard(async { panic!("a test") }).await.status(), 500);
+        assert_eq!(guard(std::future::pending()).await.status(), 503);
+        assert_eq!(guard(async { Response::default() }).await.status(), 200);
+    }
+
+    #[test]
+    fn one_bearer_token_is_read() {
+        let headers = |lines: &[&'static str]| {
+            lines.iter().map(|line| (header::AUTHORIZATION, header::HeaderValue::from_static(line))).collect()
+        };
+        assert_eq!(bearer(&headers(&["bEaReR abc"])), Some("abc"));
+        for lines in [&[][..], &["abc"], &["Basic abc"], &["Bearer a", "Bearer b"], &["Bearerabc"]] {
+            assert_eq!(bearer(&headers(lines)), None, "{lines:?}");
+        }
     }
 }

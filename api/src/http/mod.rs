@@ -6,6 +6,7 @@
 mod admin;
 mod app;
 mod auth;
+mod batch;
 mod body;
 mod conditions;
 mod docs;
@@ -42,7 +43,7 @@ route::route_table! {
         GET    "/me"                        Read  Member None  auth::me;
 
         POST   "/tasks"                     Write Member Json  tasks::create_task;
-        POST   "/tasks/batch"               Write Member Batch tasks::create_tasks;
+        POST   "/tasks/batch"               Write Member Batch batch::create_tasks;
         GET    "/tasks"                     Read  Member Query tasks::list_tasks;
         GET    "/tasks/{id}"                Read  Member None  tasks::get_task;
         PATCH  "/tasks/{id}"                Write Member Json  tasks::update_task;

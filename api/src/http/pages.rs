@@ -44,7 +44,7 @@ pub(crate) fn request(limit: &Limit, cursor: Option<String>) -> PageRequest {
 pub(crate) fn by_cursor<T: Serialize>(uri: &Uri, page: Page<T>) -> Result<Response> {
     let place = Place { next_cursor: page.next_cursor, prev_cursor: page.prev_cursor, ..Place::default() };
     let links = [("next", place.next_cursor.clone()), ("prev", place.prev_cursor.clone())];
-    answer(&Listed { data: page.data, page: place }, links_text(uri, "cursor", links))
+    answer(&Listed { data: page.data, page: place }, &links_text(uri, "cursor", links))
 }
 
 /// A page by number, from 1.
@@ -62,19 +62,19 @@ pub(crate) fn by_number<T: Serialize>(
     let previous = (number > 1).then(|| (number - 1).to_string());
     answer(
         &Listed { data: page.data, page: place },
-        links_text(uri, "page", [("next", next), ("prev", previous)]),
+        &links_text(uri, "page", [("next", next), ("prev", previous)]),
     )
 }
 
 /// Items of a log, which has no last page: `next` is where to go on.
 pub(crate) fn by_position<T: Serialize>(uri: &Uri, data: Vec<T>, next: String) -> Result<Response> {
     let links = links_text(uri, "after", [("next", Some(next.clone())), ("prev", None)]);
-    answer(&Listed { data, page: Place { next_cursor: Some(next), ..Place::default() } }, links)
+    answer(&Listed { data, page: Place { next_cursor: Some(next), ..Place::default() } }, &links)
 }
 
-fn answer<T: Serialize>(listed: &Listed<T>, links: String) -> Result<Response> {
+fn answer<T: Serialize>(listed: &Listed<T>, links: &str) -> Result<Response> {
     let reply = Reply::json(StatusCode::OK, listed)?;
-    Ok(if links.is_empty() { reply } else { reply.with(header::LINK, &links) }.done())
+    Ok(if links.is_empty() { reply } else { reply.with(header::LINK, links) }.done())
 }
 
 fn links_text(uri: &Uri, key: &str, links: [(&str, Option<String>); 2]) -> String {

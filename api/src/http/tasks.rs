@@ -1,41 +1,30 @@
 //! Tasks.
 
-use std::{borrow::Cow, num::NonZeroU32};
-
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{Error as _, SeqAccess, Visitor},
-};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use taskpost_common::{
     EventId, TaskId, UserId,
-    problem::Problem,
     task::{Priority, Task, TaskState},
 };
-use taskpost_ports::limiter::{LimitClass, LimitKey};
 use taskpost_store::{
-    MAX_BATCH,
     idempotency::StoredAnswer,
     tasks::{TaskFilter, TaskOrder},
 };
-use taskpost_tracker::{BatchItem, Caller, CreateTask, Once, PatchTask, Transition};
+use taskpost_tracker::{CreateTask, Once, PatchTask, Transition};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    app::{Api, Shared},
+    app::Shared,
     conditions::{self, IfMatch},
     extract::{Id, Json, Key, Member, Query},
-    json,
     pages::{self, Listed},
-    problem::{ApiError, Result},
+    problem::Result,
     query::{AnyOf, Limit, Parsed, Person, Time, Word},
     reply::{self, Reply, task_tag},
-    visit::Charged,
 };
 
 /// Create a task
@@ -62,120 +51,6 @@ fn created(task: &Task, event: Option<EventId>) -> std::result::Result<StoredAns
     Ok(answer)
 }
 
-/// Create many tasks
-///
-/// Up to 500, each of which fails alone. It costs one write and a tenth more for each task.
-#[utoipa::path(
-    post, path = "/tasks/batch", tag = "tasks", request_body = NewTasks,
-    responses((status = 207, description = "A result for each task, in order.", body = BatchResults<'static>))
-)]
-pub(crate) async fn create_tasks(
-    State(api): State<Shared>,
-    Member(caller): Member,
-    Key(key): Key,
-    Json(Batch { tasks }): Json<Batch>,
-) -> Result<Response> {
-    let charged = charge(&api, &caller, tasks.len())?;
-    let inputs = tasks
-        .iter()
-        .map(|task| json::parse(task.get().as_bytes()).map_err(|error| error.problem()))
-        .collect();
-    let once = Once { key, render: batch_results };
-    let mut response = match api.app.tracker.create_tasks(&caller, inputs, once).await {
-        Ok(answered) => Reply::answered(answered).done(),
-        Err(error) => ApiError::from(error).into_response(),
-    };
-    if let Some(charged) = charged {
-        response.extensions_mut().insert(charged);
-    }
-    Ok(response)
-}
-
-/// A tenth of a write for each task, besides the one that every request costs.
-fn charge(api: &Api, caller: &Caller, tasks: usize) -> Result<Option<Charged>> {
-    let Some(cost) = u32::try_from(tasks.div_ceil(10)).ok().and_then(NonZeroU32::new) else {
-        return Ok(None);
-    };
-    let class = LimitClass::Write;
-    let decision = api.app.limiter.check(class, LimitKey::User(caller.identity.user_id), cost);
-    if decision.allowed {
-        Ok(Some(Charged(class, decision)))
-    } else {
-        Err(ApiError::Limited(class, decision))
-    }
-}
-
-/// Tasks to create.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes to clients what Batch reads piece by piece")]
-pub(crate) struct NewTasks {
-    /// 1 to 500 of them.
-    #[schema(min_items = 1, max_items = 500)]
-    tasks: Vec<CreateTask>,
-}
-
-/// Tasks that are not read yet, so that a bad one fails alone.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Batch {
-    #[serde(deserialize_with = "at_most_a_batch")]
-    tasks: Vec<Box<RawValue>>,
-}
-
-fn at_most_a_batch<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Vec<Box<RawValue>>, D::Error> {
-    struct Tasks;
-    impl<'de> Visitor<'de> for Tasks {
-        type Value = Vec<Box<RawValue>>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a sequence")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Self::Value, A::Error> {
-            let mut tasks = Vec::new();
-            while let Some(task) = items.next_element()? {
-                if tasks.len() == MAX_BATCH {
-                    return Err(A::Error::custom(format_args!("must have at most {MAX_BATCH} tasks")));
-                }
-                tasks.push(task);
-            }
-            Ok(tasks)
-        }
-    }
-    deserializer.deserialize_seq(Tasks)
-}
-
-/// What became of a batch.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct BatchResults<'a> {
-    /// One for each task, in the order they came.
-    #[schema(value_type = Vec<BatchItem>)]
-    results: Vec<Cow<'a, BatchItem>>,
-}
-
-fn batch_results(
-    items: &Vec<BatchItem>,
-    event: Option<EventId>,
-) -> std::result::Result<StoredAnswer, serde_json::Error> {
-    let results = items.iter().enumerate().map(|(place, item)| match &item.problem {
-        Some(problem) => Cow::Owned(BatchItem { problem: Some(in_batch(problem, place)), ..item.clone() }),
-        None => Cow::Borrowed(item),
-    });
-    let results = results.collect();
-    reply::stored(StatusCode::MULTI_STATUS, &BatchResults { results }, event)
-}
-
-/// The problem of one task, with pointers into the whole body.
-fn in_batch(problem: &Problem, place: usize) -> Problem {
-    let mut problem = problem.clone();
-    for error in &mut problem.errors {
-        error.pointer = format!("/tasks/{place}{}", error.pointer);
-    }
-    problem
-}
-
 /// Keys of a list of tasks.
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
@@ -185,7 +60,7 @@ pub(crate) struct TaskKeys {
     #[param(value_type = Option<String>, example = "todo,in_progress")]
     status: AnyOf<Word>,
     /// `open` or `closed`.
-    #[param(value_type = Option<TaskState>)]
+    #[param(inline, value_type = Option<TaskState>)]
     state: AnyOf<TaskState>,
     /// One of these priorities.
     #[param(value_type = Option<String>, example = "high,urgent")]
@@ -209,6 +84,7 @@ pub(crate) struct TaskKeys {
     #[param(value_type = Option<String>, format = DateTime)]
     created_before: Option<Parsed<Time>>,
     /// The order; `-created_at` when not said.
+    #[param(inline)]
     sort: Sort,
     /// How many, 50 when not said.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -222,17 +98,17 @@ pub(crate) struct TaskKeys {
 pub(crate) enum Sort {
     /// Oldest first.
     #[serde(rename = "created_at")]
-    OldestFirst,
+    Oldest,
     /// Newest first.
     #[default]
     #[serde(rename = "-created_at")]
-    NewestFirst,
+    Newest,
     /// Least lately changed first.
     #[serde(rename = "updated_at")]
-    StalestFirst,
+    Stalest,
     /// Last changed first.
     #[serde(rename = "-updated_at")]
-    FreshestFirst,
+    Freshest,
 }
 
 /// List tasks
@@ -257,10 +133,10 @@ fn filter(keys: TaskKeys, me: UserId) -> TaskFilter {
     let words = |AnyOf(words): AnyOf<Word>| words.into_iter().map(|Word(word)| word).collect();
     let people = |AnyOf(people): AnyOf<Person>| people.into_iter().map(|person| person.id(me)).collect();
     let (order, descending) = match keys.sort {
-        Sort::OldestFirst => (TaskOrder::CreatedAt, false),
-        Sort::NewestFirst => (TaskOrder::CreatedAt, true),
-        Sort::StalestFirst => (TaskOrder::UpdatedAt, false),
-        Sort::FreshestFirst => (TaskOrder::UpdatedAt, true),
+        Sort::Oldest => (TaskOrder::CreatedAt, false),
+        Sort::Newest => (TaskOrder::CreatedAt, true),
+        Sort::Stalest => (TaskOrder::UpdatedAt, false),
+        Sort::Freshest => (TaskOrder::UpdatedAt, true),
     };
     TaskFilter {
         status: words(keys.status),
@@ -298,9 +174,10 @@ pub(crate) async fn get_task(
 ) -> Result<Response> {
     let task = api.app.tracker.task(&caller, id).await?;
     let tag = task_tag(&task);
-    let reply = match conditions::has(&headers, &tag) {
-        true => Reply::empty(StatusCode::NOT_MODIFIED),
-        false => Reply::json(StatusCode::OK, &task)?,
+    let reply = if conditions::has(&headers, &tag) {
+        Reply::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        Reply::json(StatusCode::OK, &task)?
     };
     Ok(reply.etag(&tag).done())
 }

@@ -99,3 +99,14 @@ pub struct Subject {
     /// Its path in the API.
     pub url: String,
 }
+
+impl Subject {
+    /// A thing of a kind, with its path; an account is seen at `/v1/me` by its holder.
+    pub fn new(kind: String, id: Uuid) -> Self {
+        let url = match kind.as_str() {
+            "user" => "/v1/me".to_owned(),
+            kind => format!("/v1/{kind}s/{id}"),
+        };
+        Self { kind, id, url }
+    }
+}

@@ -139,18 +139,31 @@ pub async fn claim(
 }
 
 /// How many deliveries of each class of a channel are due, up to `most` of each; classes without any are left out.
-pub async fn due(session: &mut Session, channel: Channel, now: DateTime<Utc>, most: i64) -> Result<Vec<(Class, i64)>, StoreError> {
+pub async fn due(
+    session: &mut Session,
+    channel: Channel,
+    now: DateTime<Utc>,
+    most: i64,
+) -> Result<Vec<(Class, i64)>, StoreError> {
     const SQL: &str = concat!(
         "SELECT class, count(*) FROM (",
-        lane!("class", "high", "AND due_at <= $2 LIMIT $3"), " UNION ALL ",
-        lane!("class", "normal", "AND due_at <= $2 LIMIT $3"), " UNION ALL ",
+        lane!("class", "high", "AND due_at <= $2 LIMIT $3"),
+        " UNION ALL ",
+        lane!("class", "normal", "AND due_at <= $2 LIMIT $3"),
+        " UNION ALL ",
         lane!("class", "low", "AND due_at <= $2 LIMIT $3"),
         ") AS due GROUP BY class"
     );
-    let rows: Vec<(String, i64)> =
-        on!(session, |c| sqlx::query_as(SQL).bind(channel.as_str()).bind(now).bind(most).fetch_all(c).await?);
+    let rows: Vec<(String, i64)> = on!(session, |c| sqlx::query_as(SQL)
+        .bind(channel.as_str())
+        .bind(now)
+        .bind(most)
+        .fetch_all(c)
+        .await?);
     rows.into_iter()
-        .map(|(class, count)| class.parse().map(|class| (class, count)).map_err(|_| StoreError::Corrupt(class)))
+        .map(|(class, count)| {
+            class.parse().map(|class| (class, count)).map_err(|_| StoreError::Corrupt(class))
+        })
         .collect()
 }
 
@@ -164,13 +177,22 @@ pub struct Agenda {
 }
 
 /// What a channel has to do now and next.
-pub async fn agenda(session: &mut Session, channel: Channel, now: DateTime<Utc>) -> Result<Agenda, StoreError> {
+pub async fn agenda(
+    session: &mut Session,
+    channel: Channel,
+    now: DateTime<Utc>,
+) -> Result<Agenda, StoreError> {
     const SQL: &str = concat!(
-        lane!("due_at", "high", "AND due_at <= $2 LIMIT 1"), " UNION ALL ",
-        lane!("due_at", "high", "AND due_at > $2 ORDER BY due_at LIMIT 1"), " UNION ALL ",
-        lane!("due_at", "normal", "AND due_at <= $2 LIMIT 1"), " UNION ALL ",
-        lane!("due_at", "normal", "AND due_at > $2 ORDER BY due_at LIMIT 1"), " UNION ALL ",
-        lane!("due_at", "low", "AND due_at <= $2 LIMIT 1"), " UNION ALL ",
+        lane!("due_at", "high", "AND due_at <= $2 LIMIT 1"),
+        " UNION ALL ",
+        lane!("due_at", "high", "AND due_at > $2 ORDER BY due_at LIMIT 1"),
+        " UNION ALL ",
+        lane!("due_at", "normal", "AND due_at <= $2 LIMIT 1"),
+        " UNION ALL ",
+        lane!("due_at", "normal", "AND due_at > $2 ORDER BY due_at LIMIT 1"),
+        " UNION ALL ",
+        lane!("due_at", "low", "AND due_at <= $2 LIMIT 1"),
+        " UNION ALL ",
         lane!("due_at", "low", "AND due_at > $2 ORDER BY due_at LIMIT 1")
     );
     let rows: Vec<(DateTime<Utc>,)> =
@@ -180,12 +202,18 @@ pub async fn agenda(session: &mut Session, channel: Channel, now: DateTime<Utc>)
 }
 
 /// Puts a dead delivery back, due now, with all its tries before it.
-pub async fn revive(tx: &mut Tx, id: DeliveryId, payload: Option<&str>, now: DateTime<Utc>) -> Result<bool, StoreError> {
+pub async fn revive(
+    tx: &mut Tx,
+    id: DeliveryId,
+    payload: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
     const SQL: &str = "
         UPDATE deliveries SET state = 'scheduled', attempt = 0, due_at = $1, updated_at = $1, finished_at = NULL,
             payload = COALESCE($2, payload)
         WHERE id = $3 AND state = 'dead'";
-    let rows = on!(tx, |c| sqlx::query(SQL).bind(now).bind(payload).bind(id.0).execute(c).await?.rows_affected());
+    let rows =
+        on!(tx, |c| sqlx::query(SQL).bind(now).bind(payload).bind(id.0).execute(c).await?.rows_affected());
     Ok(rows == 1)
 }
 

@@ -213,14 +213,7 @@ impl From<Row> for Notification {
             reason: row.reason,
             title: row.title,
             body: row.body,
-            subject: Subject {
-                url: match row.subject_type.as_str() {
-                    "user" => "/v1/me".to_owned(),
-                    kind => format!("/v1/{kind}s/{}", row.subject_id),
-                },
-                kind: row.subject_type,
-                id: row.subject_id,
-            },
+            subject: Subject::new(row.subject_type, row.subject_id),
             event_id: row.event_id,
             created_at: row.created_at,
             read_at: row.read_at,

@@ -53,7 +53,8 @@ impl Starting {
 
     async fn start(self) -> TestApp {
         wire::install_crypto();
-        let config = Config::load(|name| self.variables.get(name).cloned()).expect("the test's variables are good");
+        let config =
+            Config::load(|name| self.variables.get(name).cloned()).expect("the test's variables are good");
         logs(&config);
         let running = wire::start(&config, self.clock, metrics()).await.expect("the app starts");
         TestApp {
@@ -166,7 +167,10 @@ impl TestApp {
     async fn check(&self) {
         if !self.dead_letters.load(Ordering::Relaxed) {
             let buried = drain::buried(self.db()).await;
-            assert!(buried.is_empty(), "dead letters are left: {buried:#?}; expect_dead_letters() if they are meant");
+            assert!(
+                buried.is_empty(),
+                "dead letters are left: {buried:#?}; expect_dead_letters() if they are meant"
+            );
         }
         if !self.unfinished.load(Ordering::Relaxed) {
             let left = self.number("SELECT count(*) FROM deliveries WHERE finished_at IS NULL").await;
@@ -175,13 +179,20 @@ impl TestApp {
         let (head, last) = ("SELECT position FROM log_head", "SELECT COALESCE(max(position), 0) FROM events");
         let (head, last) = (self.number(head).await, self.number(last).await);
         let events = self.number("SELECT count(*) FROM events").await;
-        assert_eq!((last, events), (head, head), "the log is not dense: last position and count against the head");
+        assert_eq!(
+            (last, events),
+            (head, head),
+            "the log is not dense: last position and count against the head"
+        );
     }
 }
 
 impl Drop for TestApp {
     fn drop(&mut self) {
-        assert!(self.running.is_none() || std::thread::panicking(), "the test must end with app.finish().await");
+        assert!(
+            self.running.is_none() || std::thread::panicking(),
+            "the test must end with app.finish().await"
+        );
     }
 }
 

@@ -237,7 +237,9 @@ impl Response {
 
     /// A header that must be there, once.
     pub fn header(&self, name: &str) -> &str {
-        self.find(name).unwrap_or_else(|| panic!("{} {}: no header {name} in {:?}", self.what, self.status, self.headers))
+        self.find(name).unwrap_or_else(|| {
+            panic!("{} {}: no header {name} in {:?}", self.what, self.status, self.headers)
+        })
     }
 
     /// A header that may be there.
@@ -250,7 +252,13 @@ impl Response {
 
     /// The body as a problem (RFC 9457), whose parts must fit the answer.
     pub fn problem(&self) -> Value {
-        assert_eq!(self.find("content-type"), Some("application/problem+json"), "{}: {}", self.what, self.text());
+        assert_eq!(
+            self.find("content-type"),
+            Some("application/problem+json"),
+            "{}: {}",
+            self.what,
+            self.text()
+        );
         let problem = self.json();
         assert_eq!(problem.int("status"), i64::from(self.status), "{}: {problem}", self.what);
         for part in ["type", "title", "detail", "instance", "trace_id"] {

@@ -14,7 +14,11 @@ pub(crate) async fn number(db: &Db, sql: &str) -> Result<i64, sqlx::Error> {
 }
 
 /// The names and numbers of a query that takes a time.
-pub(crate) async fn counts(db: &Db, sql: &'static str, at: DateTime<Utc>) -> Result<Vec<(String, i64)>, sqlx::Error> {
+pub(crate) async fn counts(
+    db: &Db,
+    sql: &'static str,
+    at: DateTime<Utc>,
+) -> Result<Vec<(String, i64)>, sqlx::Error> {
     match db {
         Db::Postgres { read, .. } => sqlx::query_as(sql).bind(at).fetch_all(read).await,
         Db::Sqlite { read, .. } => sqlx::query_as(sql).bind(at).fetch_all(read).await,

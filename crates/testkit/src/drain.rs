@@ -37,7 +37,10 @@ pub(crate) async fn buried(db: &Db) -> Vec<String> {
     let filter = dead_letters::LetterFilter { state: Some("dead".to_owned()), ..Default::default() };
     let mut reader = db.reader().await.expect("a reader");
     let letters = dead_letters::list(&mut reader, &filter, None, 20).await.expect("the dead letters");
-    letters.into_iter().map(|letter| format!("{} {}: {}", letter.source, letter.handler, letter.reason)).collect()
+    letters
+        .into_iter()
+        .map(|letter| format!("{} {}: {}", letter.source, letter.handler, letter.reason))
+        .collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -21,7 +21,12 @@
 //! }
 //! # fn main() {}
 //! ```
-#![expect(clippy::expect_used, clippy::panic, reason = "all of this is for tests, which stop at the first surprise")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "all of this is for tests, which stop at the first surprise"
+)]
 
 mod app;
 mod client;

@@ -18,7 +18,8 @@ pub struct Mail {
 impl Mail {
     fn read(file: &Path) -> Self {
         let source = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let (head, _) = source.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no end of the head in {source}"));
+        let (head, _) =
+            source.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no end of the head in {source}"));
         let unfolded = head.replace("\r\n ", " ").replace("\r\n\t", " ");
         let headers = unfolded
             .split("\r\n")

@@ -80,8 +80,9 @@ struct Schema {
 impl Schema {
     fn new() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the tests' own variable")]
-        let server = std::env::var(POSTGRES)
-            .unwrap_or_else(|_| panic!("{POSTGRES} is not set; `cargo xtask test` starts a Postgres and sets it"));
+        let server = std::env::var(POSTGRES).unwrap_or_else(|_| {
+            panic!("{POSTGRES} is not set; `cargo xtask test` starts a Postgres and sets it")
+        });
         let server = server.parse().unwrap_or_else(|error| panic!("{POSTGRES}: {error}"));
         let name = format!("test_{}", Clock::system().id::<Uuid>().simple());
         Self { server, name, gone: false }

@@ -36,7 +36,8 @@ impl Raw {
 
     /// The body as JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}{}", self.head, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}{}", self.head, self.text()))
     }
 
     /// Whether the server closes the connection within this time, without sending more.

@@ -35,7 +35,12 @@ impl ServerStarting {
         let began = Instant::now();
         let child = Mutex::new(spawn(&self.place, &self.variables, &[]));
         let status = ended(&child).await;
-        Exit { status, took: began.elapsed(), stdout: log(&self.place, "stdout"), stderr: log(&self.place, "stderr") }
+        Exit {
+            status,
+            took: began.elapsed(),
+            stdout: log(&self.place, "stdout"),
+            stderr: log(&self.place, "stderr"),
+        }
     }
 
     async fn start(self) -> Server {
@@ -170,7 +175,8 @@ impl Drop for Server {
 }
 
 fn spawn(place: &Place, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Child {
-    let file = |name: &str| Stdio::from(File::create(place.folder().join(name)).expect("a file for what it says"));
+    let file =
+        |name: &str| Stdio::from(File::create(place.folder().join(name)).expect("a file for what it says"));
     let mut command = command(place, variables, arguments);
     command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
     command.spawn().expect("the binary starts")
@@ -192,7 +198,8 @@ async fn listens(place: &Place, child: &Mutex<Child>) -> SocketAddr {
     until(|| async {
         must_run(place, child);
         let banner = log(place, "stdout");
-        let address = banner.split_once("listens on http://").and_then(|(_, rest)| rest.split_whitespace().next());
+        let address =
+            banner.split_once("listens on http://").and_then(|(_, rest)| rest.split_whitespace().next());
         address.and_then(|address| address.parse().ok()).ok_or_else(|| format!("no address in {banner:?}"))
     })
     .await
@@ -227,7 +234,10 @@ fn build() -> PathBuf {
     let profile = own.parent().and_then(Path::parent).expect("the folder of the profile");
     let target = profile.parent().expect("the target folder");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--package", "taskpost", "--target-dir"]).arg(target);
+    cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--quiet", "--package", "taskpost", "--target-dir"])
+        .arg(target);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }

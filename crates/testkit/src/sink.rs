@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    iter,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -185,10 +186,9 @@ impl WebhookSink {
     /// Waits until so many requests have come, and gives all there are.
     pub async fn wait_for(&self, count: usize) -> Vec<Received> {
         let mut watched = self.shared.received.subscribe();
-        match timeout(PATIENCE, watched.wait_for(|received| received.len() >= count)).await {
-            Ok(received) => received.expect("the sink lives").clone(),
-            Err(_) => panic!("{count} requests were expected, {} came", self.received().len()),
-        }
+        let came = timeout(PATIENCE, watched.wait_for(|received| received.len() >= count)).await.is_ok();
+        assert!(came, "{count} requests were expected, {} came", self.received().len());
+        self.received()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Script> {
@@ -254,13 +254,10 @@ async fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
         Way::Huge(length) => length,
         _ => answer.body.len(),
     };
-    let mut head = format!("HTTP/1.1 {} Answer\r\n", answer.status);
-    if answer.status != 204 {
-        head.push_str(&format!("content-length: {length}\r\n"));
-    }
-    for (name, value) in &answer.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
+    // 204 has no body, and so no length.
+    let length = (answer.status != 204).then(|| ("content-length".to_owned(), length.to_string()));
+    let headers = answer.headers.iter().chain(&length).map(|(name, value)| format!("{name}: {value}\r\n"));
+    let head: String = iter::once(format!("HTTP/1.1 {} Answer\r\n", answer.status)).chain(headers).collect();
     stream.write_all(format!("{head}\r\n{}", answer.body).as_bytes()).await?;
     if let Way::Huge(mut left) = answer.way {
         let chunk = vec![b'x'; 64 * 1024];

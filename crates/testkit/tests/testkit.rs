@@ -23,7 +23,8 @@ async fn a_story_from_door_to_door(backend: Backend) {
     assert_eq!(received[0].event()["data"]["task"], task);
     received[0].verify(hook.text("secret")).expect("a good signature");
     let mails = app.mails();
-    let subjects: Vec<_> = mails.iter().filter(|mail| mail.to() == bob.email).map(|mail| mail.subject()).collect();
+    let subjects: Vec<_> =
+        mails.iter().filter(|mail| mail.to() == bob.email).map(|mail| mail.subject()).collect();
     assert_eq!(subjects, ["Welcome to Taskpost", "“Fix the lift” was assigned to you"]);
     let raw = app.raw("GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!((raw.status, raw.json().text("status")), (200, "ok"));

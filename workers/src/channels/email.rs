@@ -78,8 +78,10 @@ impl Email {
         let rejected = |error: String| Failure::new(AttemptOutcome::Rejected, error);
         let payload: EmailPayload = serde_json::from_str(&delivery.payload)
             .map_err(|error| rejected(format!("the payload cannot be read: {error}")))?;
-        let to: Address =
-            user.email.parse().map_err(|error| rejected(format!("the recipient's address is not valid: {error}")))?;
+        let to: Address = user
+            .email
+            .parse()
+            .map_err(|error| rejected(format!("the recipient's address is not valid: {error}")))?;
         let letter = Letter {
             id: delivery.id,
             from: &self.from,
@@ -91,9 +93,8 @@ impl Email {
         };
         let message =
             letter.compose().map_err(|error| rejected(format!("the mail cannot be composed: {error}")))?;
-        self.mailer
-            .send(delivery, message)
-            .await
-            .map_err(|error| Failure::new(AttemptOutcome::Failed, format!("the mail could not be written: {error}")))
+        self.mailer.send(delivery, message).await.map_err(|error| {
+            Failure::new(AttemptOutcome::Failed, format!("the mail could not be written: {error}"))
+        })
     }
 }

@@ -59,7 +59,8 @@ impl Channel for Webhook {
     }
 
     async fn targets(&self, deliveries: &[Delivery]) -> Result<Vec<Option<Endpoint>>, StoreError> {
-        let mut ids: Vec<EndpointId> = deliveries.iter().filter_map(|delivery| delivery.endpoint_id).collect();
+        let mut ids: Vec<EndpointId> =
+            deliveries.iter().filter_map(|delivery| delivery.endpoint_id).collect();
         ids.sort_unstable();
         ids.dedup();
         let found = endpoints::by_ids(&mut self.db.reader().await?, &ids).await?;
@@ -92,10 +93,13 @@ impl Webhook {
     async fn post(&self, delivery: &Delivery, endpoint: &Endpoint) -> Result<Answer, Failure> {
         let payload: WebhookPayload = serde_json::from_str(&delivery.payload)
             .map_err(|error| rejected(format!("the payload cannot be read: {error}")))?;
-        let url: Url =
-            endpoint.url.parse().map_err(|error| rejected(format!("the endpoint's URL cannot be read: {error}")))?;
+        let url: Url = endpoint
+            .url
+            .parse()
+            .map_err(|error| rejected(format!("the endpoint's URL cannot be read: {error}")))?;
         let now = self.clock.now();
-        let headers = headers(delivery, endpoint, &payload.body, now).map_err(|error| rejected(error.to_string()))?;
+        let headers =
+            headers(delivery, endpoint, &payload.body, now).map_err(|error| rejected(error.to_string()))?;
         self.client.post(&url, headers, payload.body, now).await.map_err(|error| {
             let outcome = match &error {
                 SendError::Blocked(_) => AttemptOutcome::Blocked,
@@ -128,7 +132,12 @@ fn judge(answer: Answer) -> AttemptResult {
 }
 
 /// The headers of one try. While a secret is being rotated, the one before signs too.
-fn headers(delivery: &Delivery, endpoint: &Endpoint, body: &str, now: DateTime<Utc>) -> Result<HeaderMap, BadSecret> {
+fn headers(
+    delivery: &Delivery,
+    endpoint: &Endpoint,
+    body: &str,
+    now: DateTime<Utc>,
+) -> Result<HeaderMap, BadSecret> {
     let (id, timestamp) = (delivery.id.to_string(), now.timestamp());
     let mut signature = sign(&endpoint.secret, &id, timestamp, body.as_bytes())?;
     if let (Some(secret), Some(until)) = (&endpoint.previous_secret, endpoint.previous_until)

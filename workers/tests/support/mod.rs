@@ -33,7 +33,8 @@ use uuid::Uuid;
 /// `whsec_` and 24 bytes.
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// What a webhook carries here.
-pub const BODY: &str = "{\"specversion\":\"1.0\",\"type\":\"task.created\",\"data\":{\"title\":\"gr\u{fc}n\"}}";
+pub const BODY: &str =
+    "{\"specversion\":\"1.0\",\"type\":\"task.created\",\"data\":{\"title\":\"gr\u{fc}n\"}}";
 /// How long anything may take here.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -61,7 +62,10 @@ impl Stage {
     pub async fn postgres() -> Self {
         #[expect(clippy::disallowed_methods, reason = "tests are told of the server by the environment only")]
         let url = std::env::var("TASKPOST_TEST_POSTGRES_URL");
-        assert!(url.is_ok(), "TASKPOST_TEST_POSTGRES_URL is not set; run `cargo xtask test -- -p taskpost-workers`");
+        assert!(
+            url.is_ok(),
+            "TASKPOST_TEST_POSTGRES_URL is not set; run `cargo xtask test -- -p taskpost-workers`"
+        );
         let schema: Uuid = Clock::system().id();
         let url = format!("{}?schema=test_{}", url.unwrap(), schema.simple());
         Self::on(Db::postgres(&url, 5).await.unwrap(), tempfile::tempdir().unwrap()).await
@@ -136,7 +140,12 @@ impl Stage {
     }
 
     /// Starts the engine with one channel of the test's own.
-    pub fn start_channel(&mut self, channel: impl channels::Channel, concurrency: usize, retry_delays: &[u64]) {
+    pub fn start_channel(
+        &mut self,
+        channel: impl channels::Channel,
+        concurrency: usize,
+        retry_delays: &[u64],
+    ) {
         let engine = Engine {
             db: self.db.clone(),
             queue: self.queue.clone(),
@@ -215,7 +224,8 @@ impl Stage {
     pub async fn webhook_of(&self, endpoint: EndpointId, body: &str) -> DeliveryId {
         let event_id = self.clock.id();
         let payload = WebhookPayload { endpoint_id: endpoint, body: body.to_owned(), event_id };
-        let delivery = self.new_delivery(Channel::Webhook, Class::Normal, serde_json::to_string(&payload).unwrap());
+        let delivery =
+            self.new_delivery(Channel::Webhook, Class::Normal, serde_json::to_string(&payload).unwrap());
         let delivery = NewDelivery { endpoint_id: Some(endpoint), user_id: None, event_id, ..delivery };
         self.insert(&[delivery]).await[0]
     }
@@ -230,7 +240,8 @@ impl Stage {
             body: body.to_owned(),
             url: "/v1/tasks/1".to_owned(),
         };
-        let delivery = self.new_delivery(Channel::Email, Class::High, serde_json::to_string(&payload).unwrap());
+        let delivery =
+            self.new_delivery(Channel::Email, Class::High, serde_json::to_string(&payload).unwrap());
         self.insert(&[delivery]).await[0]
     }
 
@@ -261,7 +272,11 @@ impl Stage {
     /// Waits until no delivery is unfinished.
     pub async fn drained(&self) {
         until("every delivery is finished", async || {
-            deliveries::unfinished(&mut self.db.reader().await.unwrap()).await.unwrap().is_empty().then_some(())
+            deliveries::unfinished(&mut self.db.reader().await.unwrap())
+                .await
+                .unwrap()
+                .is_empty()
+                .then_some(())
         })
         .await;
     }

@@ -155,7 +155,7 @@ fn subject(candidate: &Candidate) -> Subject {
         About::Task(id) => ("task", id.0),
         About::Account => ("user", candidate.user_id.0),
     };
-    Subject { kind: kind.to_owned(), id, url: format!("/v1/{kind}s/{id}") }
+    Subject::new(kind.to_owned(), id)
 }
 
 /// Whether a candidate is told; if not, by which rule.

@@ -48,7 +48,12 @@ impl LocalQueue {
         }
     }
 
-    pub(super) async fn claim(&self, channel: Channel, room: usize, lease: chrono::Duration) -> Result<Vec<Delivery>, StoreError> {
+    pub(super) async fn claim(
+        &self,
+        channel: Channel,
+        room: usize,
+        lease: chrono::Duration,
+    ) -> Result<Vec<Delivery>, StoreError> {
         let most = i64::try_from(room).unwrap_or(i64::MAX);
         // Looking first keeps an idle worker from waiting for, or holding, the one writer of SQLite.
         let due = deliveries::due(&mut self.db.reader().await?, channel, self.clock.now(), most).await?;

@@ -3,7 +3,10 @@
 mod local;
 
 use chrono::{DateTime, Utc};
-use taskpost_common::{Clock, notification::{Channel, Class}};
+use taskpost_common::{
+    Clock,
+    notification::{Channel, Class},
+};
 use taskpost_store::{Db, StoreError, deliveries::Delivery};
 
 use local::LocalQueue;
@@ -47,7 +50,12 @@ impl Queue {
     /// is due, or others were faster. Call it until it comes back empty, then wait for [`Queue::announced`].
     ///
     /// Must not be dropped half-way: what it claimed would wait for the end of its lease.
-    pub async fn claim(&self, channel: Channel, room: usize, lease: chrono::Duration) -> Result<Vec<Delivery>, StoreError> {
+    pub async fn claim(
+        &self,
+        channel: Channel,
+        room: usize,
+        lease: chrono::Duration,
+    ) -> Result<Vec<Delivery>, StoreError> {
         match self {
             Self::Local(queue) => queue.claim(channel, room, lease).await,
         }

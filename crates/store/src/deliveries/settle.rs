@@ -54,7 +54,12 @@ pub enum Settlement {
 
 /// Records what became of a claimed delivery. `false` when its lease has passed to another, or its outcome is recorded
 /// already: nothing is changed.
-pub async fn settle(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, settlement: &Settlement) -> Result<bool, StoreError> {
+pub async fn settle(
+    tx: &mut Tx,
+    change: Change<'_>,
+    delivery: &Delivery,
+    settlement: &Settlement,
+) -> Result<bool, StoreError> {
     Ok(settle_many(tx, change, &[(delivery, settlement)]).await? == [true])
 }
 
@@ -65,7 +70,8 @@ pub async fn settle_many(
     outcomes: &[(&Delivery, &Settlement)],
 ) -> Result<Vec<bool>, StoreError> {
     let now = change.clock.now();
-    let next: Vec<Next> = outcomes.iter().map(|(delivery, settlement)| Next::of(delivery, settlement, now)).collect();
+    let next: Vec<Next> =
+        outcomes.iter().map(|(delivery, settlement)| Next::of(delivery, settlement, now)).collect();
     let held = update(tx, &next, now).await?;
     let kept: Vec<bool> = next.iter().map(|next| held.contains(&(next.id, next.lease))).collect();
     let settled = || outcomes.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(outcome, _)| *outcome);
@@ -145,7 +151,13 @@ async fn update(tx: &mut Tx, next: &[Next], now: DateTime<Utc>) -> Result<HashSe
             for chunk in chunks(next) {
                 let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sqlite_update(chunk.len()))).bind(now);
                 for n in chunk {
-                    query = query.bind(n.id).bind(n.lease).bind(n.state).bind(n.attempt).bind(n.due_at).bind(n.finished_at);
+                    query = query
+                        .bind(n.id)
+                        .bind(n.lease)
+                        .bind(n.state)
+                        .bind(n.attempt)
+                        .bind(n.due_at)
+                        .bind(n.finished_at);
                 }
                 let rows: Vec<(Uuid, i64)> = query.fetch_all(&mut **tx).await?;
                 held.extend(rows);
@@ -156,12 +168,13 @@ async fn update(tx: &mut Tx, next: &[Next], now: DateTime<Utc>) -> Result<HashSe
     Ok(held)
 }
 
-/// SQLite calls the columns of VALUES column1, column2, ….
+/// SQLite calls the columns of VALUES column1, column2, …. The `+` keeps it from building an index on them and reading
+/// all of `deliveries` against that.
 fn sqlite_update(rows: usize) -> String {
     format!(
         "UPDATE deliveries SET updated_at = ?, state = n.column3, attempt = n.column4, due_at = n.column5, finished_at = n.column6
          FROM (VALUES {}) AS n
-         WHERE deliveries.id = n.column1 AND deliveries.lease = n.column2 AND deliveries.state = 'sending'
+         WHERE deliveries.id = +n.column1 AND deliveries.lease = +n.column2 AND deliveries.state = 'sending'
          RETURNING deliveries.id, deliveries.lease",
         vec!["(?,?,?,?,?,?)"; rows].join(",")
     )
@@ -199,7 +212,9 @@ async fn bury(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, reason: &str
         position: None,
         delivery_id: Some(delivery.id),
         reason: reason.to_owned(),
-        attempts: dead_letters::history(attempts.iter().map(|row| (row.started_at, row.error.clone(), row.status_code)))?,
+        attempts: dead_letters::history(
+            attempts.iter().map(|row| (row.started_at, row.error.clone(), row.status_code)),
+        )?,
         payload: delivery.payload.clone(),
         created_at: change.clock.now(),
     };
@@ -217,7 +232,8 @@ async fn bury(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, reason: &str
     // The owner of a webhook sees it by its own endpoint; the recipient of a mail as the owner of the event.
     let seen_by = SeenBy { owner_id: delivery.user_id, ..SeenBy::default() };
     let cause = Cause { causation_id: Some(delivery.event_id), ..change.cause.clone() };
-    let event = NewEvent::new(Change { cause: &cause, ..change }, &fact, delivery.id.0, delivery.lease, seen_by)?;
+    let event =
+        NewEvent::new(Change { cause: &cause, ..change }, &fact, delivery.id.0, delivery.lease, seen_by)?;
     events::append(tx, &[&event]).await
 }
 

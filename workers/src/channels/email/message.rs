@@ -55,7 +55,10 @@ impl Letter<'_> {
     fn html(&self) -> String {
         let title = escape(&line(&self.payload.title));
         let body = escape(&lines(&self.payload.body)).replace('\n', "<br>\n");
-        let link = self.link().map(|link| escape(&link)).map(|link| format!("<p><a href=\"{link}\">{link}</a></p>\n"));
+        let link = self
+            .link()
+            .map(|link| escape(&link))
+            .map(|link| format!("<p><a href=\"{link}\">{link}</a></p>\n"));
         format!(
             "<!doctype html>\n<html><head><meta charset=\"utf-8\"><title>{title}</title></head>\n<body>\n\
              <h1>{title}</h1>\n<p>{body}</p>\n{}<hr>\n<p><small>{}</small></p>\n</body></html>\n",
@@ -155,7 +158,11 @@ mod tests {
         ] {
             assert!(head(&mail).contains(&line), "{line} in {mail}");
         }
-        assert!(mail.contains("multipart/alternative") && mail.contains("text/plain") && mail.contains("text/html"));
+        assert!(
+            mail.contains("multipart/alternative")
+                && mail.contains("text/plain")
+                && mail.contains("text/html")
+        );
         assert!(mail.contains("https://tasks.example.org/base/v1/tasks/1"), "{mail}");
         assert!(mail.contains("because a task was assigned to you"));
     }
@@ -169,7 +176,13 @@ mod tests {
 
     #[test]
     fn nothing_gets_out_of_its_header() {
-        for evil in ["a\r\nBcc: eve@example.org", "a\nBcc: eve@example.org", "a\r\n\r\nbody", "a\0b", "\u{85}Bcc: x\u{2028}"] {
+        for evil in [
+            "a\r\nBcc: eve@example.org",
+            "a\nBcc: eve@example.org",
+            "a\r\n\r\nbody",
+            "a\0b",
+            "\u{85}Bcc: x\u{2028}",
+        ] {
             let mail = mail(evil, evil, "b", None);
             assert!(!head(&mail).iter().any(|line| line.to_lowercase().starts_with("bcc")), "{mail}");
             assert_eq!(head(&mail).iter().filter(|line| line.starts_with("Subject:")).count(), 1);
