@@ -307,8 +307,8 @@ fn parse_duration(text: &str) -> Option<Duration> {
     let unit = match &text[digits..] {
         "ms" => Duration::from_millis(1),
         "s" => Duration::from_secs(1),
-        "m" => Duration::from_secs(60),
-        "h" => Duration::from_secs(3600),
+        "m" => Duration::from_mins(1),
+        "h" => Duration::from_hours(1),
         _ => return None,
     };
     unit.checked_mul(count)

@@ -258,8 +258,8 @@ async fn roll_back(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Er
 
 /// Options with our time limits, and the schema to make.
 fn postgres_options(url: &str) -> Result<(PgConnectOptions, Option<String>), StoreError> {
-    let bad = |_| StoreError::Config("DATABASE_URL: expected postgres://user:password@host:port/database".to_owned());
-    let mut parsed = Url::parse(url).map_err(|_| bad(()))?;
+    let bad = || StoreError::Config("DATABASE_URL: expected postgres://user:password@host:port/database".to_owned());
+    let mut parsed = Url::parse(url).map_err(|_| bad())?;
     let (schema, others): (Vec<_>, Vec<_>) = parsed
         .query_pairs()
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
@@ -273,7 +273,7 @@ fn postgres_options(url: &str) -> Result<(PgConnectOptions, Option<String>), Sto
         return Err(StoreError::Config("DATABASE_URL: schema= takes letters, digits and _".to_owned()));
     }
     let mut options = PgConnectOptions::from_str(parsed.as_str())
-        .map_err(|_| bad(()))?
+        .map_err(|_| bad())?
         .application_name("taskpost")
         .statement_cache_capacity(256)
         .options([

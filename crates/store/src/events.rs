@@ -63,6 +63,7 @@ impl NewEvent {
 
 /// Appends events in their order. They become visible with the transaction, and get their positions then or later.
 pub async fn append(tx: &mut Tx, events: &[&NewEvent]) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE log_head SET position = position + $1 RETURNING position";
     if events.is_empty() {
         return Ok(());
     }
@@ -84,7 +85,6 @@ pub async fn append(tx: &mut Tx, events: &[&NewEvent]) -> Result<(), StoreError>
         });
         return Ok(());
     }
-    const SQL: &str = "UPDATE log_head SET position = position + $1 RETURNING position";
     let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
     let (head,): (i64,) = on!(tx, |c| sqlx::query_as(SQL).bind(count).fetch_one(c).await?);
     let placed: Vec<(i64, &NewEvent)> = (head - count + 1..).zip(events.iter().copied()).collect();
@@ -136,10 +136,10 @@ pub async fn sequence(db: &Db, limit: i64) -> Result<u64, StoreError> {
 
 /// Makes the partition of `events` that the head is in, and the one after it. Does nothing on SQLite.
 pub async fn ensure_partitions(db: &Db) -> Result<(), StoreError> {
+    const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
     let Db::Postgres { write: pool, .. } = db else { return Ok(()) };
     let current = head(&mut db.reader().await?).await?.0 / PARTITION;
     for number in current..=current + 1 {
-        const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
         let (exists,): (bool,) = sqlx::query_as(EXISTS).bind(format!("events_p{number}")).fetch_one(pool).await?;
         if exists {
             continue;
@@ -165,10 +165,10 @@ pub async fn head(session: &mut Session) -> Result<Position, StoreError> {
 
 /// How many events wait in the outbox, and since when the oldest does.
 pub async fn outbox_backlog(session: &mut Session) -> Result<(i64, Option<DateTime<Utc>>), StoreError> {
+    const SQL: &str = "SELECT count(*), (SELECT at FROM outbox ORDER BY seq LIMIT 1) FROM (SELECT 1 FROM outbox LIMIT 100000) AS waiting";
     if !session.is_postgres() {
         return Ok((0, None));
     }
-    const SQL: &str = "SELECT count(*), (SELECT at FROM outbox ORDER BY seq LIMIT 1) FROM (SELECT 1 FROM outbox LIMIT 100000) AS waiting";
     Ok(on!(session, |c| sqlx::query_as(SQL).fetch_one(c).await?))
 }
 

@@ -103,20 +103,20 @@ pub async fn use_refresh(tx: &mut Tx, digest: &str, now: DateTime<Utc>) -> Resul
         UPDATE refresh_tokens SET used_at = $1 WHERE digest = $2 AND used_at IS NULL AND expires_at > $1 RETURNING session_id";
     const FIND: &str = "SELECT session_id FROM refresh_tokens WHERE digest = $1 AND used_at IS NOT NULL";
     const SESSION: &str = "SELECT user_id FROM sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
-    let used: Option<(Uuid,)> =
+    let taken: Option<(Uuid,)> =
         on!(tx, |c| sqlx::query_as(USE).bind(now).bind(digest).fetch_optional(c).await?);
-    let first = used.is_some();
-    let found = match used {
+    let first = taken.is_some();
+    let found = match taken {
         Some(found) => Some(found),
         None => on!(tx, |c| sqlx::query_as(FIND).bind(digest).fetch_optional(c).await?),
     };
     let Some((session,)) = found else { return Ok(Refresh::Invalid) };
-    let user: Option<(Uuid,)> =
+    let holder: Option<(Uuid,)> =
         on!(tx, |c| sqlx::query_as(SESSION).bind(session).bind(now).fetch_optional(c).await?);
-    Ok(match user {
+    Ok(match holder {
         None => Refresh::Invalid,
-        Some((user,)) if first => Refresh::Used(SessionId(session), UserId(user)),
-        Some((user,)) => Refresh::Reused(SessionId(session), UserId(user)),
+        Some((id,)) if first => Refresh::Used(SessionId(session), UserId(id)),
+        Some((id,)) => Refresh::Reused(SessionId(session), UserId(id)),
     })
 }
 

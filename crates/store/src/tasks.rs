@@ -16,7 +16,7 @@ use taskpost_common::{
 use uuid::Uuid;
 
 use crate::{
-    Change, Session, StoreError, Tx, Viewer,
+    Change, MAX_BATCH, Session, StoreError, Tx, Viewer,
     bulk::insert_many,
     db::on,
     dynamic::{Bind, Statement},
@@ -151,6 +151,18 @@ pub async fn visible(session: &mut Session, viewer: Viewer, id: TaskId) -> Resul
         .fetch_optional(c)
         .await?);
     row.map(Task::try_from).transpose()
+}
+
+/// Tasks by their ids, in no order, whoever asks: for what the system does itself.
+pub async fn by_ids(session: &mut Session, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+    let mut tasks = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(MAX_BATCH) {
+        let mut statement = Statement::new("SELECT * FROM tasks WHERE id IN ");
+        statement.list(ids.iter().map(|id| Bind::Uuid(id.0)));
+        let rows: Vec<TaskRow> = statement.fetch_all(session).await?;
+        tasks.extend(rows.into_iter().map(Task::try_from).collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(tasks)
 }
 
 /// Which of these users exist and are active: who may be given a task.

@@ -84,12 +84,12 @@ pub async fn taken_handles(session: &mut Session, handles: &[String]) -> Result<
 /// Whether nobody has registered yet. Inside a transaction it also keeps a second one from finding the same: on
 /// Postgres by an advisory lock until the end of the transaction, on SQLite because there is one writer.
 pub async fn is_first(tx: &mut Tx) -> Result<bool, StoreError> {
+    // An arbitrary number that names "the first user".
+    const LOCK: &str = "SELECT pg_advisory_xact_lock(7041001)";
+    const SQL: &str = "SELECT NOT EXISTS (SELECT 1 FROM users)";
     if tx.is_postgres() {
-        // An arbitrary number that names "the first user".
-        const LOCK: &str = "SELECT pg_advisory_xact_lock(7041001)";
         on!(tx, |c| sqlx::query(LOCK).execute(c).await.map(drop)?);
     }
-    const SQL: &str = "SELECT NOT EXISTS (SELECT 1 FROM users)";
     let (first,): (bool,) = on!(tx, |c| sqlx::query_as(SQL).fetch_one(c).await?);
     Ok(first)
 }

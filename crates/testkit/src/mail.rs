@@ -66,7 +66,8 @@ fn decode(value: &str) -> String {
     for word in value.split(' ') {
         let encoded = word.strip_prefix("=?utf-8?b?").and_then(|word| word.strip_suffix("?="));
         // The blank between two encoded words belongs to neither.
-        if !text.is_empty() && !(after_encoded && encoded.is_some()) {
+        let inside = after_encoded && encoded.is_some();
+        if !(text.is_empty() || inside) {
             text.push(' ');
         }
         match encoded.and_then(|encoded| STANDARD.decode(encoded).ok()) {

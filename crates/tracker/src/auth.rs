@@ -239,7 +239,7 @@ fn check_account(email: &str, name: &str, password: &str) -> Result<(), Error> {
     checks.email("/email", email);
     checks.text("/name", name, 1, 100, Lines::One);
     let length = password.chars().count();
-    if length < 12 || length > 128 || password.len() > passwords::LONGEST {
+    if !(12..=128).contains(&length) || password.len() > passwords::LONGEST {
         checks.fault("/password", "invalid_length", "must have 12 to 128 characters");
     }
     checks.finish()

@@ -46,8 +46,11 @@ pub(crate) enum Refused {
     /// It fails with the task's error.
     Whole,
     /// The others are stored; this makes the answer from the errors by place.
-    Apart(Box<dyn Fn(&[(usize, Error)]) -> Result<StoredAnswer, Error> + Send + Sync>),
+    Apart(Box<Retell>),
 }
+
+/// Makes the answer anew from the errors by place.
+type Retell = dyn Fn(&[(usize, Error)]) -> Result<StoredAnswer, Error> + Send + Sync;
 
 /// The way to the committer. Cheap to clone.
 #[derive(Clone)]

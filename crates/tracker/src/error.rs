@@ -60,11 +60,10 @@ impl Error {
             Self::Unauthenticated | Self::WrongCredentials => Code::Unauthenticated,
             Self::Forbidden(_) => Code::Forbidden,
             Self::NotFound(_) => Code::NotFound,
-            Self::Conflict(_) => Code::Conflict,
+            Self::Conflict(_) | Self::Store(StoreError::Stale(_)) => Code::Conflict,
             Self::Stale { .. } => Code::PreconditionFailed,
             Self::Invalid(_) => Code::Invalid,
             Self::Busy(_) | Self::Unknown => Code::Unavailable,
-            Self::Store(StoreError::Stale(_)) => Code::Conflict,
             Self::Store(error) if error.is_transient() => Code::Unavailable,
             Self::Store(_) | Self::Internal(_) => Code::Internal,
         }

@@ -140,13 +140,13 @@ impl Tracker {
         let mut new = Vec::with_capacity(inputs.len());
         let mut places = Vec::with_capacity(inputs.len());
         for input in inputs {
-            let prepared = input.and_then(|input| self.prepare(caller, input).map_err(|error| error.problem()));
-            match prepared {
-                Ok(task) => {
+            match input.map(|input| self.prepare(caller, input)) {
+                Ok(Ok(task)) => {
                     places.push(items.len());
                     items.push(BatchItem { status: 201, task: Some(task.task().clone()), problem: None });
                     new.push(task);
                 }
+                Ok(Err(error)) => items.push(failed(error.problem())),
                 Err(problem) => items.push(failed(problem)),
             }
         }
@@ -199,7 +199,11 @@ impl Tracker {
         if_match: Option<i64>,
     ) -> Result<(Task, Option<EventId>), Error> {
         check_patch(&patch)?;
-        self.edit(caller, id, if_match, move |task| apply(task, &patch)).await
+        self.edit(caller, id, if_match, move |task| {
+            apply(task, &patch);
+            Ok(())
+        })
+        .await
     }
 
     /// Gives a task to somebody, or to nobody.
@@ -391,7 +395,7 @@ fn check_due(checks: &mut Checks, due_at: Option<DateTime<Utc>>) {
     }
 }
 
-fn apply(task: &mut Task, patch: &PatchTask) -> Result<(), Error> {
+fn apply(task: &mut Task, patch: &PatchTask) {
     if let Some(title) = patch.title.clone().flatten() {
         task.title = title;
     }
@@ -413,7 +417,6 @@ fn apply(task: &mut Task, patch: &PatchTask) -> Result<(), Error> {
     if let Some(due_at) = patch.due_at {
         task.due_at = due_at.map(micros);
     }
-    Ok(())
 }
 
 fn move_to(task: &mut Task, input: &Transition, now: DateTime<Utc>) -> Result<(), Error> {

@@ -66,7 +66,7 @@ impl Tokens {
         };
         let sample = tokens.encode(&serde_json::json!({}))?;
         let dot = sample.find('.').ok_or_else(|| Error::Internal("a token without a header".to_owned()))?;
-        tokens.prefix = sample[..=dot].to_owned();
+        sample[..=dot].clone_into(&mut tokens.prefix);
         Ok(tokens)
     }
 

@@ -18,7 +18,7 @@ use taskpost_store::{
     tasks, users,
 };
 
-use crate::{Applied, ApplyError, Decoded, EVERYTHING, Group};
+use crate::{Applied, ApplyError, Decoded, Group};
 use who::{About, Candidate};
 
 /// The group that fills inboxes and sends e-mails.
@@ -184,11 +184,8 @@ impl Facts {
             let found = users::by_ids(reader, ids).await?;
             facts.users.extend(found.into_iter().map(|user| (user.id, user)));
         }
-        for id in to_read {
-            if let Some(task) = tasks::visible(reader, EVERYTHING, id).await? {
-                facts.readers.insert(id, [Some(task.reporter_id), task.assignee_id]);
-            }
-        }
+        let found = tasks::by_ids(reader, &Vec::from_iter(to_read)).await?;
+        facts.readers.extend(found.into_iter().map(|task| (task.id, [Some(task.reporter_id), task.assignee_id])));
         Ok(facts)
     }
 

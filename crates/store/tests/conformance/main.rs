@@ -1,0 +1,29 @@
+//! The conformance suite of the store: one set of cases, each run on SQLite and on Postgres.
+//!
+//! A case is an async function of a fresh [`harness::Store`]; `both!` makes the tests `case::sqlite` and
+//! `case::postgres` of it, so that a failure names its database.
+#![cfg(test)]
+
+#[macro_use]
+mod harness;
+mod raw;
+
+mod batches;
+mod cancelled;
+mod deliveries;
+mod endpoints;
+mod events;
+mod housekeeping;
+mod idempotency;
+mod listing;
+mod migrations;
+mod notifications;
+mod partitions;
+mod progress;
+mod proxy;
+mod sequencer;
+mod sessions;
+mod tasks;
+mod traps;
+mod users;
+mod writers;
