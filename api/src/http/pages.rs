@@ -17,6 +17,18 @@ pub(crate) struct Listed<T> {
     data: Vec<T>,
     /// Where it stands.
     page: Place,
+    /// How many items there are; with `page` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<i64>,
+    /// How many pages there are; with `page` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_pages: Option<i64>,
+}
+
+impl<T> Listed<T> {
+    const fn new(data: Vec<T>, page: Place) -> Self {
+        Self { data, page, total: None, total_pages: None }
+    }
 }
 
 /// Where a page stands in its list.
@@ -27,12 +39,6 @@ pub(crate) struct Place {
     next_cursor: Option<String>,
     /// Give it as `cursor` for the page before; null on the first.
     prev_cursor: Option<String>,
-    /// How many items there are; with `page` only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<i64>,
-    /// How many pages there are; with `page` only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total_pages: Option<i64>,
 }
 
 /// The page that a query asks for.
@@ -42,9 +48,9 @@ pub(crate) fn request(limit: &Limit, cursor: Option<String>) -> PageRequest {
 
 /// A page by cursor.
 pub(crate) fn by_cursor<T: Serialize>(uri: &Uri, page: Page<T>) -> Result<Response> {
-    let place = Place { next_cursor: page.next_cursor, prev_cursor: page.prev_cursor, ..Place::default() };
+    let place = Place { next_cursor: page.next_cursor, prev_cursor: page.prev_cursor };
     let links = [("next", place.next_cursor.clone()), ("prev", place.prev_cursor.clone())];
-    answer(&Listed { data: page.data, page: place }, &links_text(uri, "cursor", links))
+    answer(&Listed::new(page.data, place), &links_text(uri, "cursor", links))
 }
 
 /// A page by number, from 1.
@@ -57,11 +63,10 @@ pub(crate) fn by_number<T: Serialize>(
     let total = page.total.unwrap_or_default();
     let per_page = i64::try_from(per_page).unwrap_or(i64::MAX).max(1);
     let pages = total / per_page + i64::from(total % per_page > 0);
-    let place = Place { total: Some(total), total_pages: Some(pages), ..Place::default() };
     let next = (i64::from(number) < pages).then(|| (number + 1).to_string());
     let previous = (number > 1).then(|| (number - 1).to_string());
     answer(
-        &Listed { data: page.data, page: place },
+        &Listed { total: Some(total), total_pages: Some(pages), ..Listed::new(page.data, Place::default()) },
         &links_text(uri, "page", [("next", next), ("prev", previous)]),
     )
 }
@@ -69,7 +74,7 @@ pub(crate) fn by_number<T: Serialize>(
 /// Items of a log, which has no last page: `next` is where to go on.
 pub(crate) fn by_position<T: Serialize>(uri: &Uri, data: Vec<T>, next: String) -> Result<Response> {
     let links = links_text(uri, "after", [("next", Some(next.clone())), ("prev", None)]);
-    answer(&Listed { data, page: Place { next_cursor: Some(next), ..Place::default() } }, &links)
+    answer(&Listed::new(data, Place { next_cursor: Some(next), prev_cursor: None }), &links)
 }
 
 fn answer<T: Serialize>(listed: &Listed<T>, links: &str) -> Result<Response> {

@@ -136,24 +136,37 @@ pub async fn sequence(db: &Db, limit: i64) -> Result<u64, StoreError> {
 
 /// Makes the partition of `events` that the head is in, and the one after it. Does nothing on SQLite.
 pub async fn ensure_partitions(db: &Db) -> Result<(), StoreError> {
-    const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
-    let Db::Postgres { write: pool, .. } = db else { return Ok(()) };
+    // An arbitrary number that names "making partitions".
+    const LOCK: &str = "SELECT pg_advisory_xact_lock(7041002)";
+    if !db.has_outbox() {
+        return Ok(());
+    }
     let current = head(&mut db.reader().await?).await?.0 / PARTITION;
     for number in current..=current + 1 {
-        let (exists,): (bool,) = sqlx::query_as(EXISTS).bind(format!("events_p{number}")).fetch_one(pool).await?;
-        if exists {
+        if has_partition(&mut db.reader().await?, number).await? {
             continue;
         }
         let (from, to) = (number * PARTITION, (number + 1) * PARTITION);
         // Made apart and attached, because attaching locks out neither readers nor the sequencer.
-        let make = format!("CREATE TABLE IF NOT EXISTS events_p{number} (LIKE events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)");
+        let make = format!("CREATE TABLE events_p{number} (LIKE events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)");
         let attach = format!("ALTER TABLE events ATTACH PARTITION events_p{number} FOR VALUES FROM ({from}) TO ({to})");
-        let mut tx = pool.begin().await?;
-        sqlx::query(sqlx::AssertSqlSafe(make)).execute(&mut *tx).await?;
-        sqlx::query(sqlx::AssertSqlSafe(attach)).execute(&mut *tx).await?;
+        let mut tx = db.begin().await?;
+        // Of two processes the second waits, and then finds it made.
+        on!(tx, |c| sqlx::query(LOCK).execute(c).await.map(drop)?);
+        if !has_partition(&mut tx, number).await? {
+            on!(tx, |c| sqlx::query(sqlx::AssertSqlSafe(make)).execute(c).await.map(drop)?);
+            on!(tx, |c| sqlx::query(sqlx::AssertSqlSafe(attach)).execute(c).await.map(drop)?);
+        }
         tx.commit().await?;
     }
     Ok(())
+}
+
+async fn has_partition(session: &mut Session, number: i64) -> Result<bool, StoreError> {
+    const SQL: &str = "SELECT to_regclass($1) IS NOT NULL";
+    let (exists,): (bool,) =
+        on!(session, |c| sqlx::query_as(SQL).bind(format!("events_p{number}")).fetch_one(c).await?);
+    Ok(exists)
 }
 
 /// The last position given out.

@@ -38,6 +38,7 @@ mod place;
 mod raw;
 mod server;
 mod sink;
+mod stories;
 mod wait;
 
 pub use app::{Starting, TestApp};

@@ -17,6 +17,7 @@ use crate::{
     bulk::{chunks, insert_many},
     db::Conn,
     dead_letters::{self, NewLetter, Source},
+    endpoints,
     events::{self, NewEvent, SeenBy},
 };
 
@@ -229,8 +230,12 @@ async fn bury(tx: &mut Tx, change: Change<'_>, delivery: &Delivery, reason: &str
         user_id: delivery.user_id,
         reason: reason.to_owned(),
     });
-    // The owner of a webhook sees it by its own endpoint; the recipient of a mail as the owner of the event.
-    let seen_by = SeenBy { owner_id: delivery.user_id, ..SeenBy::default() };
+    // Whoever should have got it sees that it was given up.
+    let owner_id = match delivery.endpoint_id {
+        Some(endpoint) => endpoints::by_ids(tx, &[endpoint]).await?.first().map(|endpoint| endpoint.user_id),
+        None => delivery.user_id,
+    };
+    let seen_by = SeenBy { owner_id, ..SeenBy::default() };
     let cause = Cause { causation_id: Some(delivery.event_id), ..change.cause.clone() };
     let event =
         NewEvent::new(Change { cause: &cause, ..change }, &fact, delivery.id.0, delivery.lease, seen_by)?;

@@ -76,7 +76,8 @@ async fn a_unique_violation_ends_its_transaction(store: Store) {
     let ada = store.user("ada").await;
     let mut same_mail = store.somebody("ada_2");
     same_mail.email.clone_from(&ada.email);
-    let same_handle = store.somebody("ada");
+    let mut same_handle = store.somebody("ada");
+    same_handle.email = "other@example.org".to_owned();
     for (clash, covers) in [(same_mail, "email"), (same_handle, "handle")] {
         let mut tx = store.begin().await;
         users::insert(&mut tx, store.change(), &store.somebody("bob"), "hash").await.unwrap();
