@@ -80,6 +80,15 @@ impl Fence<'_> {
     }
 }
 
+/// What became of a try that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// The effects and the fence are committed together.
+    Committed,
+    /// There was nothing to write, so nothing was; the fence can be recorded later.
+    Nothing,
+}
+
 /// Applies events in one transaction with `fence`. Whatever goes wrong, a panic included, nothing has happened then,
 /// but for a commit whose answer was lost: reading the fence again tells.
 pub(crate) async fn attempt<G: Group>(
@@ -87,19 +96,30 @@ pub(crate) async fn attempt<G: Group>(
     group: &G,
     fence: Fence<'_>,
     events: &[Decoded],
-) -> Result<(), Fault> {
+) -> Result<Done, Fault> {
     let guarded = AssertUnwindSafe(transact(stage, group, fence, events)).catch_unwind();
     let applied = match in_time(async { Ok(guarded.await) }).await? {
         Ok(result) => result?,
         Err(panic) => return Err(Fault::Refused(format!("the handler panicked: {}", words(panic.as_ref())))),
     };
+    let Some(applied) = applied else { return Ok(Done::Nothing) };
     if applied.deliveries {
         stage.wakes.deliveries.ring();
     }
     if applied.events {
         stage.wakes.committed(stage.db.has_outbox());
     }
-    Ok(())
+    Ok(Done::Committed)
+}
+
+/// Records a fence alone.
+pub(crate) async fn record(stage: &Consumers, group: &str, fence: Fence<'_>) -> Result<(), Fault> {
+    in_time(async {
+        let mut tx = stage.db.begin().await.map_err(Fault::held)?;
+        fence.pass(&mut tx, group, stage.clock.now()).await?;
+        tx.commit().await.map_err(Fault::held)
+    })
+    .await
 }
 
 /// Ends what takes longer than [`LONGEST`]: a server that neither answers nor hangs up must not hold a loop for ever.
@@ -115,22 +135,19 @@ async fn transact<G: Group>(
     group: &G,
     fence: Fence<'_>,
     events: &[Decoded],
-) -> Result<Applied, Fault> {
-    let plan = if events.is_empty() {
-        None
-    } else {
-        let mut reader = stage.db.reader().await.map_err(Fault::held)?;
-        Some(group.plan(&mut reader, events).await?)
-    };
+) -> Result<Option<Applied>, Fault> {
+    if events.is_empty() {
+        return Ok(None);
+    }
+    let mut reader = stage.db.reader().await.map_err(Fault::held)?;
+    let Some(plan) = group.plan(&mut reader, events).await? else { return Ok(None) };
+    drop(reader);
     let mut tx = stage.db.begin().await.map_err(Fault::held)?;
     // The fence comes first: of two that try the same, the second waits here and leaves without any work.
     fence.pass(&mut tx, G::NAME, stage.clock.now()).await?;
-    let applied = match plan {
-        Some(plan) => group.apply(&mut tx, events, plan).await?,
-        None => Applied::default(),
-    };
+    let applied = group.apply(&mut tx, events, plan).await?;
     tx.commit().await.map_err(Fault::held)?;
-    Ok(applied)
+    Ok(Some(applied))
 }
 
 /// What a panic said.

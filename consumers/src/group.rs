@@ -22,12 +22,13 @@ pub trait Group: Send + Sync + 'static {
     /// Whether events of this type concern the group. The others are neither decoded nor handed over.
     fn wants(&self, type_name: &str) -> bool;
 
-    /// Reads what is needed and decides, before the transaction begins.
+    /// Reads what is needed and decides, before the transaction begins. `None` when there is nothing to write: then
+    /// no transaction is needed, and the same events may be asked about again after a restart.
     fn plan(
         &self,
         reader: &mut Session,
         events: &[Decoded],
-    ) -> impl Future<Output = Result<Self::Plan, ApplyError>> + Send;
+    ) -> impl Future<Output = Result<Option<Self::Plan>, ApplyError>> + Send;
 
     /// Writes what was decided for the same events.
     fn apply(
@@ -94,8 +95,8 @@ mod tests {
             type_name == "user.logged_in"
         }
 
-        async fn plan(&self, _: &mut Session, _: &[Decoded]) -> Result<(), ApplyError> {
-            Ok(())
+        async fn plan(&self, _: &mut Session, _: &[Decoded]) -> Result<Option<()>, ApplyError> {
+            Ok(None)
         }
 
         async fn apply(&self, _: &mut Tx, _: &[Decoded], (): ()) -> Result<Applied, ApplyError> {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Consumers, Decoded, EVERYTHING, Group,
-    attempt::{Fault, Fence, attempt, in_time},
+    attempt::{Done, Fault, Fence, attempt, in_time, record},
     group::decode,
     outage::Outage,
 };
@@ -75,7 +75,11 @@ async fn handle<G: Group>(group: &G, stage: &Consumers, letter: &DeadLetter) -> 
     envelope.assignee_id = recorded.as_ref().and_then(|event| event.assignee_id);
     let event = decode(group, &envelope).map_err(|error| Fault::Refused(error.to_string()))?;
     let events = event.map(|event| Decoded { envelope, event });
-    attempt(stage, group, Fence::Letter(letter.id), events.as_slice()).await
+    let fence = Fence::Letter(letter.id);
+    match attempt(stage, group, fence, events.as_slice()).await? {
+        Done::Committed => Ok(()),
+        Done::Nothing => record(stage, G::NAME, fence).await,
+    }
 }
 
 /// Dead again, with the new reason.

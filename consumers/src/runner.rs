@@ -2,6 +2,7 @@
 //! Before: `consumers/src/sequencer.rs`. Next: `consumers/src/groups/`, which say what an event means.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Consumers, Decoded, Group,
-    attempt::{Fault, Fence, attempt, in_time},
+    attempt::{Done, Fault, Fence, attempt, in_time, record},
     group::decode,
     outage::Outage,
 };
@@ -24,6 +25,8 @@ const FEW: usize = 500;
 const MANY: usize = 2_000;
 /// How often a handler may refuse an event before it is a dead letter.
 const REFUSALS: usize = 3;
+/// How long progress past events without effects may stay unrecorded: recording it costs a transaction each time.
+const LAZY: Duration = Duration::from_millis(50);
 /// Reading that takes longer than this is begun again, on another connection.
 const READ: Duration = Duration::from_secs(30);
 
@@ -36,6 +39,16 @@ pub struct Runner<G> {
     subscription: Subscription,
     outage: Outage,
     limit: usize,
+    /// By partition, how far events without effects were passed over since the progress was last recorded.
+    passed: BTreeMap<String, Passed>,
+}
+
+#[derive(Debug)]
+struct Passed {
+    /// The progress as it is recorded.
+    from: Position,
+    to: Position,
+    since: Instant,
 }
 
 impl<G: Group> Runner<G> {
@@ -47,6 +60,7 @@ impl<G: Group> Runner<G> {
             subscription: stage.log.subscribe(G::NAME),
             outage: Outage::new(format!("group {}", G::NAME)),
             limit: FEW,
+            passed: BTreeMap::new(),
         }
     }
 
@@ -57,16 +71,31 @@ impl<G: Group> Runner<G> {
     pub async fn run(mut self, stop: CancellationToken) {
         metrics::gauge!("taskpost_group_held", "group" => G::NAME).set(0.0);
         while !stop.is_cancelled() {
+            let lazy = self.passed.values().map(|passed| LAZY.saturating_sub(passed.since.elapsed())).min();
             let next = tokio::time::timeout(READ, self.subscription.next(self.limit));
             let read = tokio::select! {
-                () = stop.cancelled() => return,
-                read = next => read,
+                biased;
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(lazy.unwrap_or_default()), if lazy.is_some() => None,
+                read = next => Some(read),
             };
             match read {
-                Ok(Ok(batch)) => self.handle(batch, &stop).await,
-                Ok(Err(error)) => self.hold(&Fault::held(error), &stop).await,
+                None => self.record_passed(&stop).await,
+                Some(Ok(Ok(batch))) => self.handle(batch, &stop).await,
+                Some(Ok(Err(error))) => self.hold(&Fault::held(error), &stop).await,
                 // Nothing has happened for so long, or the connection is stuck.
-                Err(_) => self.subscription.rewind(),
+                Some(Err(_)) => self.subscription.rewind(),
+            }
+        }
+        self.record_passed(&stop).await;
+    }
+
+    /// Records the progress past events that had no effects.
+    async fn record_passed(&mut self, stop: &CancellationToken) {
+        while let Some((partition, Passed { from, to, .. })) = self.passed.pop_first() {
+            let fence = Fence::Progress { partition: &partition, from, to };
+            if let Err(fault) = record(&self.stage, G::NAME, fence).await {
+                return self.failed(fault, stop).await;
             }
         }
     }
@@ -83,12 +112,23 @@ impl<G: Group> Runner<G> {
                 metrics::histogram!("taskpost_group_batch_seconds", "group" => G::NAME)
                     .record(started.elapsed());
             }
-            Err(Fault::Fenced) => {
-                metrics::counter!("taskpost_group_fenced_total", "group" => G::NAME).increment(1);
-                self.subscription.rewind();
-            }
-            Err(fault) => self.hold(&fault, stop).await,
+            Err(fault) => self.failed(fault, stop).await,
         }
+    }
+
+    /// Reads again from the recorded progress: at once when somebody else was faster, else after a while.
+    async fn failed(&mut self, fault: Fault, stop: &CancellationToken) {
+        if matches!(fault, Fault::Fenced) {
+            metrics::counter!("taskpost_group_fenced_total", "group" => G::NAME).increment(1);
+            self.rewind();
+        } else {
+            self.hold(&fault, stop).await;
+        }
+    }
+
+    fn rewind(&mut self) {
+        self.passed.clear();
+        self.subscription.rewind();
     }
 
     /// The whole batch in one transaction; if that cannot be, one event after the other.
@@ -136,7 +176,8 @@ impl<G: Group> Runner<G> {
         }
     }
 
-    /// One transaction of effects and progress. What happened before it stays.
+    /// One transaction of effects and progress. What happened before it stays. Without effects there is none: the
+    /// progress is recorded with the next effects, or a moment later.
     async fn commit(
         &mut self,
         batch: &SortedBatch,
@@ -144,10 +185,22 @@ impl<G: Group> Runner<G> {
         to: Position,
         events: &[Decoded],
     ) -> Result<(), Fault> {
-        let fence = Fence::Progress { partition: &batch.partition, from, to };
-        attempt(&self.stage, &*self.group, fence, events).await?;
+        let recorded = self.recorded(&batch.partition, from);
+        let fence = Fence::Progress { partition: &batch.partition, from: recorded, to };
+        match attempt(&self.stage, &*self.group, fence, events).await? {
+            Done::Committed => drop(self.passed.remove(&batch.partition)),
+            Done::Nothing => {
+                let passed = Passed { from: recorded, to, since: Instant::now() };
+                self.passed.entry(batch.partition.clone()).or_insert(passed).to = to;
+            }
+        }
         self.moved(batch, from, to);
         Ok(())
+    }
+
+    /// The progress of a partition as it is recorded, when the events up to `at` are done.
+    fn recorded(&self, partition: &str, at: Position) -> Position {
+        self.passed.get(partition).map_or(at, |passed| passed.from)
     }
 
     /// One transaction of a dead letter and the progress past its event.
@@ -159,6 +212,7 @@ impl<G: Group> Runner<G> {
         tries: Vec<(DateTime<Utc>, String)>,
     ) -> Result<(), Fault> {
         let to = envelope.position;
+        let recorded = self.recorded(&batch.partition, from);
         let now = self.stage.clock.now();
         let reason = tries.last().map(|(_, reason)| reason.clone()).unwrap_or_default();
         let history = tries.into_iter().map(|(at, reason)| (at, Some(reason), None));
@@ -176,11 +230,13 @@ impl<G: Group> Runner<G> {
         };
         in_time(async {
             let mut tx = self.stage.db.begin().await.map_err(Fault::held)?;
-            Fence::Progress { partition: &batch.partition, from, to }.pass(&mut tx, G::NAME, now).await?;
+            let fence = Fence::Progress { partition: &batch.partition, from: recorded, to };
+            fence.pass(&mut tx, G::NAME, now).await?;
             dead_letters::insert(&mut tx, &letter).await.map_err(Fault::held)?;
             tx.commit().await.map_err(Fault::held)
         })
         .await?;
+        self.passed.remove(&batch.partition);
         metrics::counter!("taskpost_group_dead_letters_total", "group" => G::NAME).increment(1);
         tracing::warn!(
             group = G::NAME, event.id = %envelope.id, event.type = %envelope.type_name, position = %to,
@@ -198,7 +254,7 @@ impl<G: Group> Runner<G> {
 
     /// Goes back to the recorded progress and waits; smaller batches then, in case this one was too much.
     async fn hold(&mut self, fault: &Fault, stop: &CancellationToken) {
-        self.subscription.rewind();
+        self.rewind();
         self.limit = (self.limit / 4).max(1);
         metrics::gauge!("taskpost_group_held", "group" => G::NAME).set(1.0);
         self.outage.wait(fault, stop).await;

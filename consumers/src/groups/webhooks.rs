@@ -37,17 +37,17 @@ impl Group for Webhooks {
         true
     }
 
-    async fn plan(&self, reader: &mut Session, events: &[Decoded]) -> Result<Self::Plan, ApplyError> {
+    async fn plan(&self, reader: &mut Session, events: &[Decoded]) -> Result<Option<Self::Plan>, ApplyError> {
         let endpoints = endpoints::enabled(reader).await?;
         let mut plan = Vec::new();
         if endpoints.is_empty() {
-            return Ok(plan);
+            return Ok(None);
         }
         for (index, decoded) in events.iter().enumerate() {
             let wanted = endpoints.iter().filter(|(endpoint, admin)| gets(endpoint, *admin, decoded));
             plan.extend(wanted.map(|(endpoint, _)| (index, endpoint.id)));
         }
-        Ok(plan)
+        Ok((!plan.is_empty()).then_some(plan))
     }
 
     async fn apply(&self, tx: &mut Tx, events: &[Decoded], plan: Self::Plan) -> Result<Applied, ApplyError> {

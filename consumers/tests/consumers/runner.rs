@@ -22,7 +22,7 @@ async fn a_batch_that_crashed_takes_effect_once() {
     assert_eq!(events.len(), 3);
     let plan = notifier.plan(&mut stage.reader().await, &events).await.unwrap();
     let mut tx = begin(stage.db()).await;
-    notifier.apply(&mut tx, &events, plan).await.unwrap();
+    notifier.apply(&mut tx, &events, plan.unwrap()).await.unwrap();
     let (from, to) = (Position(0), events.last().unwrap().envelope.position);
     assert!(progress::advance(&mut tx, Notifier::NAME, "", from, to, stage.clock().now()).await.unwrap());
     drop(tx);
@@ -30,7 +30,7 @@ async fn a_batch_that_crashed_takes_effect_once() {
     // Worse than any crash: the effects without the progress.
     let plan = notifier.plan(&mut stage.reader().await, &events).await.unwrap();
     let mut tx = begin(stage.db()).await;
-    notifier.apply(&mut tx, &events, plan).await.unwrap();
+    notifier.apply(&mut tx, &events, plan.unwrap()).await.unwrap();
     stage.commit(tx).await;
     stage.drain(&Arc::new(notifier)).await;
     let kinds: Vec<NotificationType> = stage.inbox(bob).await.iter().map(|item| item.kind).collect();

@@ -355,13 +355,13 @@ impl Group for Echo {
         type_name == "task.created"
     }
 
-    async fn plan(&self, _reader: &mut Session, _events: &[Decoded]) -> Result<(), ApplyError> {
+    async fn plan(&self, _reader: &mut Session, _events: &[Decoded]) -> Result<Option<()>, ApplyError> {
         if let Some(meet) = &self.meet
             && self.met.fetch_add(1, Ordering::SeqCst) < 2
         {
             meet.wait().await;
         }
-        Ok(())
+        Ok(Some(()))
     }
 
     async fn apply(&self, tx: &mut Tx, events: &[Decoded], (): ()) -> Result<Applied, ApplyError> {

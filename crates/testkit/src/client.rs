@@ -105,7 +105,7 @@ impl Client {
     pub async fn user(&self, name: &str) -> User {
         let number = self.users.fetch_add(1, Ordering::Relaxed) + 1;
         let word: String = name.to_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
-        let email = format!("{word}.{number}@example.org");
+        let email = format!("{word}{number}@example.org");
         let account = json!({"email": email, "name": name, "password": PASSWORD});
         let session = self.post("/v1/auth/register", account).expect(201).await.json();
         User::of(&session, PASSWORD)

@@ -12,6 +12,7 @@ both!(
     of_many_first_users_one_is_admin,
     an_account_as_it_comes,
     a_taken_email_is_refused,
+    an_address_that_is_taken_can_be_written_to,
     wrong_credentials_tell_nothing,
     a_refresh_token_works_once,
     of_parallel_refreshes_one_wins,
@@ -82,6 +83,41 @@ async fn a_taken_email_is_refused(backend: Backend) {
     let statuses: Vec<u16> = join_all(twins).await.iter().map(|answer| answer.status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
     assert!(statuses.iter().all(|status| [201, 409].contains(status)), "{statuses:?}");
+    app.finish().await;
+}
+
+async fn an_address_that_is_taken_can_be_written_to(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let mut taken = Vec::new();
+    for email in [
+        ".a@example.org",
+        "a.@example.org",
+        "a..b@example.org",
+        "a@-example.org",
+        "a@example-.org",
+        "a@exa_mple.org",
+        "ä@example.org",
+        "a@bücher.example",
+        "a@localhost",
+        "a+b@example.org",
+        "o'neil@example.org",
+        "a@1.2.3.4",
+        "a@xn--bcher-kva.example",
+        "a!#$%&'*+-/=?^_`{|}~b@example.org",
+        &format!("{}@example.org", "a".repeat(64)),
+        &format!("a@{}.org", "b".repeat(64)),
+    ] {
+        let account = json!({"email": email, "name": "Ada", "password": "correct horse battery"});
+        match app.post("/v1/auth/register", account).send().await {
+            answer if answer.status == 201 => taken.push(email.to_owned()),
+            answer => assert_eq!((answer.status, answer.problem().texts("errors", "pointer")), (422, vec!["/email".to_owned()])),
+        }
+    }
+    app.drain().await;
+    let mut written: Vec<_> = app.mails().iter().map(|mail| mail.to().to_owned()).collect();
+    taken.sort();
+    written.sort();
+    assert_eq!(written, taken);
     app.finish().await;
 }
 

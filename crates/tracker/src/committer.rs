@@ -343,30 +343,29 @@ async fn assignable(tx: &mut Tx, group: &[&Submission]) -> Result<HashSet<UserId
 /// Claims every key once. Whoever finds its key taken, by another transaction or an earlier one of this group, gets
 /// what is stored under it.
 async fn claim_keys(tx: &mut Tx, plans: &mut [Plan<'_>]) -> Result<(), StoreError> {
-    let mut firsts: HashMap<KeyId, KeyRow> = HashMap::new();
-    for plan in plans.iter_mut() {
-        let Some(key) = plan.key.clone() else { continue };
-        match firsts.get(&key.id) {
-            Some(first) => plan.replay(&first.clone()),
-            None => drop(firsts.insert(key.id.clone(), key)),
+    let mut firsts: HashMap<KeyId, (usize, KeyRow)> = HashMap::new();
+    for (place, plan) in plans.iter().enumerate() {
+        if let Some(key) = &plan.key {
+            firsts.entry(key.id.clone()).or_insert_with(|| (place, key.clone()));
         }
     }
     if firsts.is_empty() {
         return Ok(());
     }
-    let mut rows: Vec<&KeyRow> = firsts.values().collect();
-    let claimed = idempotency::claim(tx, &mut rows).await?;
-    if claimed == rows.len() as u64 {
-        return Ok(());
-    }
-    let ids: Vec<&KeyId> = firsts.keys().collect();
+    let mut rows: Vec<&KeyRow> = firsts.values().map(|(_, row)| row).collect();
+    let all_ours = idempotency::claim(tx, &mut rows).await? == rows.len() as u64;
+    let ids: Vec<&KeyId> = if all_ours { Vec::new() } else { firsts.keys().collect() };
     let stored: HashMap<KeyId, KeyRow> =
         idempotency::get(tx, &ids).await?.into_iter().map(|row| (row.id.clone(), row)).collect();
-    for plan in plans {
-        let Some(key) = &plan.key else { continue };
+    for (place, plan) in plans.iter_mut().enumerate() {
+        let Some((first, ours)) = plan.key.as_ref().and_then(|key| firsts.get(&key.id)) else { continue };
         // The answer names the event, which is new in every request: only what we just wrote is equal to it.
-        if let Some(row) = stored.get(&key.id).filter(|row| row.answer != key.answer) {
-            plan.replay(&row.clone());
+        let theirs = stored.get(&ours.id).filter(|row| row.answer != ours.answer);
+        // Twins of a first that came too late were too late as well.
+        match theirs {
+            Some(row) => plan.replay(row),
+            None if place != *first => plan.replay(ours),
+            None => {}
         }
     }
     Ok(())

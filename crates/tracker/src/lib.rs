@@ -92,7 +92,7 @@ impl Tracker {
         let (committer, run) = committer::new(parts.db.clone(), parts.wakes.clone(), config.commit_queue);
         let inner = Arc::new(Inner {
             tokens: tokens::Tokens::new(&parts.secrets, &config.instance)?,
-            passwords: passwords::Passwords::new().await?,
+            passwords: passwords::Passwords::new()?,
             revoked: revoked::Revoked::default(),
             cursors: CursorKey::derive(tokens::first(&parts.secrets)?),
             outbound: Outbound { allow_private: config.webhooks.allow_private, ports: config.webhooks.ports.clone() },

@@ -15,26 +15,25 @@ const WAITING: usize = 50;
 /// The longest password that is hashed; a longer one is refused before it costs anything.
 pub(crate) const LONGEST: usize = 1_024;
 
+/// What unknown users are checked against, so that they take the same time: a hash with these parameters.
+const DUMMY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$J2pwuaU7tNqY9wMGGVDdRg$GSfa7FgtFvo5fOOAROooWUXDB6FPbLF7ecykwUwEuNw";
+
 pub(crate) struct Passwords {
     argon2: Argon2<'static>,
     cores: Arc<Semaphore>,
     queue: Arc<Semaphore>,
-    /// What unknown users are checked against, so that they take the same time.
-    dummy: String,
 }
 
 impl Passwords {
-    pub(crate) async fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let params = Params::new(MEMORY_KIB, PASSES, 1, None).map_err(internal)?;
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-        let mut passwords = Self {
+        Ok(Self {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             cores: Arc::new(Semaphore::new(cores)),
             queue: Arc::new(Semaphore::new(cores + WAITING)),
-            dummy: String::new(),
-        };
-        passwords.dummy = passwords.hash("a password that nobody has".to_owned()).await?;
-        Ok(passwords)
+        })
     }
 
     /// The hash to store, in PHC string format.
@@ -47,7 +46,7 @@ impl Passwords {
     /// Whether a password fits a hash. Without a hash it takes as long and says no.
     pub(crate) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
         let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.dummy.clone());
+        let hash = hash.unwrap_or_else(|| DUMMY.to_owned());
         let argon2 = self.argon2.clone();
         let fits = self
             .on_a_core(move || {
@@ -73,4 +72,17 @@ impl Passwords {
 
 fn internal(error: impl std::fmt::Display) -> Error {
     Error::Internal(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_dummy_costs_what_a_real_hash_costs() {
+        let real = Passwords::new().unwrap().hash("correct horse battery".to_owned()).await.unwrap();
+        let parameters = |hash: &str| hash.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(parameters(DUMMY), parameters(&real));
+        PasswordHash::new(DUMMY).unwrap();
+    }
 }

@@ -150,8 +150,8 @@ impl Tracker {
                 Err(problem) => items.push(failed(problem)),
             }
         }
-        let last = new.last().and_then(NewTask::last_event);
-        let answer = (once.render)(&items, last)?;
+        let events: Vec<Option<EventId>> = new.iter().map(NewTask::last_event).collect();
+        let answer = (once.render)(&items, events.last().copied().flatten())?;
         let key = once.row(caller, answer.clone(), self.0.clock.now());
         let render = once.render;
         let refused = move |bad: &[(usize, Error)]| {
@@ -161,6 +161,9 @@ impl Tracker {
                     *item = failed(error.problem());
                 }
             }
+            // Only what is stored has happened.
+            let is_stored = |place: usize| bad.iter().all(|(refused, _)| *refused != place);
+            let last = (0..events.len()).rfind(|place| is_stored(*place)).and_then(|place| events[place]);
             Ok(render(&items, last)?)
         };
         self.0.committer.commit(Submission { tasks: new, answer, key, refused: Refused::Apart(Box::new(refused)) }).await

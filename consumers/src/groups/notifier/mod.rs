@@ -42,19 +42,22 @@ impl Group for Notifier {
         who::CONCERNED.contains(&type_name)
     }
 
-    async fn plan(&self, reader: &mut Session, events: &[Decoded]) -> Result<Plan, ApplyError> {
+    async fn plan(&self, reader: &mut Session, events: &[Decoded]) -> Result<Option<Plan>, ApplyError> {
         let mut asked: Vec<(&Envelope, Candidate)> = Vec::new();
         for decoded in events {
             asked.extend(
                 who::candidates(&decoded.event).into_iter().map(|candidate| (&decoded.envelope, candidate)),
             );
         }
+        if asked.is_empty() {
+            return Ok(None);
+        }
         let facts = Facts::read(reader, &asked).await?;
         let mut plan = Plan::default();
         for (envelope, candidate) in &asked {
             plan.decide(&self.clock, envelope, candidate, facts.judge(envelope, candidate))?;
         }
-        Ok(plan)
+        Ok(Some(plan))
     }
 
     async fn apply(&self, tx: &mut Tx, _events: &[Decoded], plan: Plan) -> Result<Applied, ApplyError> {

@@ -35,10 +35,13 @@ async fn the_largest_batch_of_tasks_goes_in(store: Store) {
     let (reporter, assignee) = (store.id(), store.id());
     let rows: Vec<_> = (0..MAX_BATCH).map(|_| store.task(reporter, Some(assignee))).collect();
     store.store(&rows).await;
-    let listed = tasks::list(&mut store.reader().await, plain(assignee), &everything(), None, MAX_BATCH + 1).await.unwrap();
+    let listed = tasks::list(&mut store.reader().await, plain(assignee), &everything(), None, MAX_BATCH + 1)
+        .await
+        .unwrap();
     assert_eq!(listed, rows);
     let log = store.log().await;
-    let told: Vec<_> = log.iter().map(|event| (event.position.0, event.aggregate_id, event.type_name.as_str())).collect();
+    let told: Vec<_> =
+        log.iter().map(|event| (event.position.0, event.aggregate_id, event.type_name.as_str())).collect();
     let wanted: Vec<_> = rows
         .iter()
         .flat_map(|task| [(task.id.0, "task.created"), (task.id.0, "task.assigned")])
@@ -49,7 +52,8 @@ async fn the_largest_batch_of_tasks_goes_in(store: Store) {
 }
 
 async fn the_largest_batch_of_events_goes_in(store: Store) {
-    let fact = Event::UserRegistered(UserEvent { user: UserData { id: store.id(), roles: Roles::default() } });
+    let fact =
+        Event::UserRegistered(UserEvent { user: UserData { id: store.id(), roles: Roles::default() } });
     let rows: Vec<NewEvent> = (1..)
         .take(MAX_BATCH)
         .map(|version| NewEvent::new(store.change(), &fact, store.id(), version, SeenBy::default()).unwrap())
@@ -58,7 +62,10 @@ async fn the_largest_batch_of_events_goes_in(store: Store) {
     events::append(&mut tx, &rows.iter().collect::<Vec<_>>()).await.unwrap();
     tx.commit().await.unwrap();
     let log = store.log().await;
-    assert_eq!(log.iter().map(|event| event.id).collect::<Vec<_>>(), rows.iter().map(|event| event.id).collect::<Vec<_>>());
+    assert_eq!(
+        log.iter().map(|event| event.id).collect::<Vec<_>>(),
+        rows.iter().map(|event| event.id).collect::<Vec<_>>()
+    );
     assert!(log.iter().zip(1..).all(|(event, n)| (event.position.0, event.aggregate_version) == (n, n)));
 }
 
@@ -82,15 +89,19 @@ async fn the_largest_batches_of_the_others_go_in(store: Store) {
     let mut reader = store.reader().await;
     let ids: Vec<_> = keys.iter().map(|row| &row.id).collect();
     assert_eq!(idempotency::get(&mut reader, &ids).await.unwrap().len(), MAX_BATCH);
-    assert_eq!(notifications::count(&mut reader, user, &InboxFilter::default()).await.unwrap(), most.cast_signed());
+    assert_eq!(
+        notifications::count(&mut reader, user, &InboxFilter::default()).await.unwrap(),
+        most.cast_signed()
+    );
     assert_eq!(store.number("SELECT count(*) FROM decisions").await, most.cast_signed());
     let nobody: Vec<UserId> = (0..MAX_BATCH).map(|_| store.id()).collect();
     assert!(users::by_ids(&mut reader, &nobody).await.unwrap().is_empty());
     drop(reader);
 
     let until = now + chrono::Duration::minutes(1);
-    let claimed =
-        deliveries::claim(&store.db, Channel::Webhook, &[(Class::Normal, MAX_BATCH)], now, until).await.unwrap();
+    let claimed = deliveries::claim(&store.db, Channel::Webhook, &[(Class::Normal, MAX_BATCH)], now, until)
+        .await
+        .unwrap();
     let done = crate::deliveries::delivered(&store);
     let outcomes: Vec<_> = claimed.iter().map(|delivery| (delivery, &done)).collect();
     let mut tx = store.begin().await;

@@ -33,7 +33,7 @@ async fn a_dropped_begin_leaves_no_transaction_on_postgres() {
             let db = db.clone();
             Box::pin(async move { drop(db.begin().await) })
         };
-        let lost = drop_and_borrow(&store, &proxy, write, begin).await;
+        let (lost, _) = drop_and_borrow(&store, &proxy, write, begin).await;
         assert_eq!(lost, 0, "inserts that said they succeeded");
         until("no connection is inside a transaction", async || {
             (inside_transactions(&store, &proxy).await == 0).then_some(())
@@ -55,26 +55,34 @@ async fn a_dropped_begin_leaves_no_transaction_on_postgres() {
 async fn the_check_finds_the_fault_in_an_unguarded_pool() {
     run(Store::postgres().await, async |store: Store| {
         let proxy = Proxy::start().await;
-        let options =
-            PgConnectOptions::from_str(&proxy.url).unwrap().options([("search_path", store.place().as_str())]);
+        let options = PgConnectOptions::from_str(&proxy.url)
+            .unwrap()
+            .options([("search_path", store.place().as_str())]);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.unwrap();
         let begin = || -> Begin {
             let pool = pool.clone();
             Box::pin(async move { drop(pool.begin().await) })
         };
-        let lost = drop_and_borrow(&store, &proxy, &pool, begin).await;
-        let inside = inside_transactions(&store, &proxy).await;
-        assert!(lost > 0 && inside > 0, "this sqlx has F5 no longer ({lost} lost, {inside} open): Db::begin may be simpler");
+        let (lost, inside) = drop_and_borrow(&store, &proxy, &pool, begin).await;
+        assert!(
+            lost > 0 && inside > 0,
+            "this sqlx has F5 no longer ({lost} lost, {inside} open): Db::begin may be simpler"
+        );
         pool.close().await;
     })
     .await;
 }
 
 /// Drops calls, every second time exactly while their BEGIN is under way, and lets others borrow the connections;
-/// gives how many of their inserts nobody else can see.
-async fn drop_and_borrow(store: &Store, proxy: &Proxy, pool: &PgPool, begin: impl Fn() -> Begin) -> i64 {
+/// gives how many of their inserts nobody else can see, and the most connections found inside a transaction after one.
+async fn drop_and_borrow(
+    store: &Store,
+    proxy: &Proxy,
+    pool: &PgPool,
+    begin: impl Fn() -> Begin,
+) -> (i64, i64) {
     store.execute("CREATE TABLE probe (n BIGINT NOT NULL)").await.unwrap();
-    let mut inserted = 0;
+    let (mut inserted, mut inside) = (0, 0);
     for round in 0..ROUNDS {
         let mut crowd: Vec<Option<Begin>> = (0..CROWD).map(|_| Some(begin())).collect();
         if round % 2 == 0 {
@@ -92,8 +100,9 @@ async fn drop_and_borrow(store: &Store, proxy: &Proxy, pool: &PgPool, begin: imp
             inserted += 1;
             sqlx::query("INSERT INTO probe VALUES ($1)").bind(inserted).execute(pool).await.unwrap();
         }
+        inside = inside_transactions(store, proxy).await.max(inside);
     }
-    inserted - store.number("SELECT count(*) FROM probe").await
+    (inserted - store.number("SELECT count(*) FROM probe").await, inside)
 }
 
 /// Polls every call so many times, at most until all have ended.
@@ -141,9 +150,15 @@ async fn a_dropped_begin_leaves_no_transaction_on_sqlite() {
             let user = store.user(&format!("u{round}")).await;
             assert!(users::get(&mut store.reader().await, user.id).await.unwrap().is_some());
             store.execute("UPDATE users SET version = version + 1").await.unwrap();
-            let (sum,): (i64,) =
-                sqlx::query_as("SELECT SUM(version) FROM users WHERE handle = 'u0'").fetch_one(&mut other).await.unwrap();
-            assert_eq!(sum, i64::try_from(round).unwrap() + 2, "an update outside transactions is seen by others");
+            let (sum,): (i64,) = sqlx::query_as("SELECT SUM(version) FROM users WHERE handle = 'u0'")
+                .fetch_one(&mut other)
+                .await
+                .unwrap();
+            assert_eq!(
+                sum,
+                i64::try_from(round).unwrap() + 2,
+                "an update outside transactions is seen by others"
+            );
         }
         other.close().await.unwrap();
     })

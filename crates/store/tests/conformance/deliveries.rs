@@ -81,7 +81,13 @@ async fn an_event_gives_each_target_one_delivery(store: Store) {
     let first = webhook(&store, store.id());
     let again = NewDelivery { id: store.id(), payload: "{\"a\":1}".to_owned(), ..first.clone() };
     let other_target = NewDelivery { id: store.id(), endpoint_id: Some(store.id()), ..first.clone() };
-    let mail = NewDelivery { id: store.id(), channel: Channel::Email, endpoint_id: None, user_id: Some(store.id()), ..first.clone() };
+    let mail = NewDelivery {
+        id: store.id(),
+        channel: Channel::Email,
+        endpoint_id: None,
+        user_id: Some(store.id()),
+        ..first.clone()
+    };
     let mail_again = NewDelivery { id: store.id(), ..mail.clone() };
     assert_eq!(insert(&store, &[first.clone(), again.clone(), mail.clone()]).await, 2);
     assert_eq!(insert(&store, &[mail_again, again, other_target]).await, 1);
@@ -116,7 +122,11 @@ async fn no_two_claims_get_the_same(store: Store) {
 }
 
 async fn a_claim_takes_what_is_due_of_each_class(store: Store) {
-    let row = |class, due| NewDelivery { class, due_at: store.clock.now() + Duration::seconds(due), ..webhook(&store, store.id()) };
+    let row = |class, due| NewDelivery {
+        class,
+        due_at: store.clock.now() + Duration::seconds(due),
+        ..webhook(&store, store.id())
+    };
     let rows = [
         row(Class::Low, 0),
         row(Class::High, -1),
@@ -156,11 +166,14 @@ async fn only_the_holder_of_the_lease_settles(store: Store) {
     let third = claim(&store, &places).await.remove(0);
     assert_eq!((third.lease, third.attempt), (4, 1), "a snooze costs no try");
     assert!(settle(&store, &third, &delivered(&store)).await);
-    store.clock.advance(std::time::Duration::from_secs(3_600));
+    store.clock.advance(std::time::Duration::from_hours(1));
     assert!(claim(&store, &places).await.is_empty(), "finished");
 
     let tries = deliveries::attempts(&mut store.reader().await, third.id).await.unwrap();
-    let tries: Vec<_> = tries.iter().map(|row| (row.number, row.outcome.as_str(), row.status_code, row.duration_ms)).collect();
+    let tries: Vec<_> = tries
+        .iter()
+        .map(|row| (row.number, row.outcome.as_str(), row.status_code, row.duration_ms))
+        .collect();
     assert_eq!(tries, [(1, "failed", Some(503), 12), (2, "delivered", Some(503), 12)]);
 }
 
@@ -178,11 +191,15 @@ async fn a_buried_delivery_is_a_letter_and_told(store: Store) {
     assert_eq!(kept, [true; 3]);
     assert!(deliveries::unfinished(&mut store.reader().await).await.unwrap().is_empty());
 
-    let letters = dead_letters::list(&mut store.reader().await, &LetterFilter::default(), None, 10).await.unwrap();
+    let letters =
+        dead_letters::list(&mut store.reader().await, &LetterFilter::default(), None, 10).await.unwrap();
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];
     assert_eq!((letter.delivery_id, letter.event_id), (Some(claimed[0].id.0), Some(claimed[0].event_id.0)));
-    assert_eq!((letter.reason.as_str(), letter.payload.as_str(), letter.state.as_str()), ("gone for good", "{}", "dead"));
+    assert_eq!(
+        (letter.reason.as_str(), letter.payload.as_str(), letter.state.as_str()),
+        ("gone for good", "{}", "dead")
+    );
     assert_eq!(store.told_of(claimed[0].id.0).await, ["delivery.exhausted"]);
     assert_eq!(store.log().await.len(), 1, "neither the cancelled nor the delivered one is told");
 
@@ -199,7 +216,8 @@ async fn a_buried_delivery_is_a_letter_and_told(store: Store) {
 
 async fn the_agenda_knows_now_and_next(store: Store) {
     let agenda = async || {
-        let found = deliveries::agenda(&mut store.reader().await, Channel::Webhook, store.clock.now()).await.unwrap();
+        let found =
+            deliveries::agenda(&mut store.reader().await, Channel::Webhook, store.clock.now()).await.unwrap();
         (found.due, found.next)
     };
     assert_eq!(agenda().await, (false, None));

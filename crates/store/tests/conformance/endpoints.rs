@@ -57,7 +57,16 @@ async fn get(store: &Store, id: EndpointId) -> Option<Endpoint> {
 fn fields(e: &Endpoint) -> impl PartialEq + std::fmt::Debug + use<> {
     let texts = [&e.url, &e.description, &e.secret].map(Clone::clone);
     let options = (e.previous_secret.clone(), e.previous_until, e.disabled_reason.clone(), e.failing_since);
-    (e.id, e.user_id, e.project_id, texts, e.event_types.clone(), options, e.enabled, (e.version, e.created_at, e.updated_at))
+    (
+        e.id,
+        e.user_id,
+        e.project_id,
+        texts,
+        e.event_types.clone(),
+        options,
+        e.enabled,
+        (e.version, e.created_at, e.updated_at),
+    )
 }
 
 async fn an_endpoint_comes_back_as_stored(store: Store) {
@@ -112,7 +121,11 @@ async fn health_keeps_the_first_failure(store: Store) {
         assert_eq!((stored.failing_since, stored.version), (since, 1), "second {second}");
     }
     let mut tx = store.begin().await;
-    assert_eq!(endpoints::note_health(&mut tx, store.id(), false, start).await.unwrap(), None, "one that is gone");
+    assert_eq!(
+        endpoints::note_health(&mut tx, store.id(), false, start).await.unwrap(),
+        None,
+        "one that is gone"
+    );
     tx.rollback().await.unwrap();
 }
 
@@ -132,8 +145,13 @@ async fn an_endpoint_is_disabled_once(store: Store) {
     let log = store.log().await;
     let told: Vec<_> = log.iter().filter(|event| event.type_name == "endpoint.disabled").collect();
     assert_eq!(told.len(), 1);
-    assert_eq!((told[0].aggregate_id, told[0].aggregate_version, told[0].owner_id), (endpoint.id.0, 2, Some(ada.id)));
-    assert!(matches!(told[0].decode().unwrap(), Event::EndpointDisabled(data) if data.reason == "five days of failures"));
+    assert_eq!(
+        (told[0].aggregate_id, told[0].aggregate_version, told[0].owner_id),
+        (endpoint.id.0, 2, Some(ada.id))
+    );
+    assert!(
+        matches!(told[0].decode().unwrap(), Event::EndpointDisabled(data) if data.reason == "five days of failures")
+    );
 }
 
 async fn deleting_calls_back_what_waits(store: Store) {
@@ -146,7 +164,12 @@ async fn deleting_calls_back_what_waits(store: Store) {
     let mut tx = store.begin().await;
     deliveries::insert(&mut tx, &rows, now).await.unwrap();
     tx.commit().await.unwrap();
-    store.execute("UPDATE deliveries SET state = 'delivered', finished_at = created_at WHERE due_at < created_at").await.unwrap();
+    store
+        .execute(
+            "UPDATE deliveries SET state = 'delivered', finished_at = created_at WHERE due_at < created_at",
+        )
+        .await
+        .unwrap();
 
     let mut tx = store.begin().await;
     endpoints::delete(&mut tx, gone.id, now).await.unwrap();
@@ -170,7 +193,11 @@ async fn an_endpoint_is_its_owners(store: Store) {
     insert(&store, bob.id).await;
     let mut reader = store.reader().await;
     for (viewer, sees) in [(plain(ada.id), true), (plain(bob.id), false), (store.admin(), true)] {
-        assert_eq!(endpoints::visible(&mut reader, viewer, rows[0].id).await.unwrap().is_some(), sees, "{viewer:?}");
+        assert_eq!(
+            endpoints::visible(&mut reader, viewer, rows[0].id).await.unwrap().is_some(),
+            sees,
+            "{viewer:?}"
+        );
     }
     let ids = |rows: &[Endpoint]| rows.iter().map(|row| row.id).collect::<Vec<_>>();
     let page = endpoints::list(&mut reader, ada.id, None, 2).await.unwrap();
@@ -184,5 +211,9 @@ async fn an_endpoint_is_its_owners(store: Store) {
     tx.commit().await.unwrap();
     let enabled = endpoints::enabled(&mut store.reader().await).await.unwrap();
     let enabled: Vec<_> = enabled.iter().map(|(row, admin)| (row.id, *admin)).collect();
-    assert_eq!(enabled, [(rows[0].id, false), (rows[2].id, false)], "neither the disabled nor those of the disabled");
+    assert_eq!(
+        enabled,
+        [(rows[0].id, false), (rows[2].id, false)],
+        "neither the disabled nor those of the disabled"
+    );
 }

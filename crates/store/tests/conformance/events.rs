@@ -31,9 +31,16 @@ fn deleted(store: &Store) -> Event {
     Event::TaskDeleted(TaskDeleted { task: store.task(store.id(), None).reference(), cascade: false })
 }
 
-async fn page(store: &Store, viewer: taskpost_store::Viewer, from: i64, filter: &EventFilter, limit: usize) -> (Vec<i64>, i64) {
+async fn page(
+    store: &Store,
+    viewer: taskpost_store::Viewer,
+    from: i64,
+    filter: &EventFilter,
+    limit: usize,
+) -> (Vec<i64>, i64) {
     let mut reader = store.reader().await;
-    let (page, next) = events::visible_after(&mut reader, viewer, Position(from), filter, limit).await.unwrap();
+    let (page, next) =
+        events::visible_after(&mut reader, viewer, Position(from), filter, limit).await.unwrap();
     (page.iter().map(|event| event.position.0).collect(), next.0)
 }
 
@@ -107,7 +114,8 @@ async fn types_and_families_are_filtered(store: Store) {
         (vec!["delivery.*"], vec![]),
         (vec!["task.created.*"], vec![]),
     ] {
-        let filter = EventFilter { types: types.iter().map(|name| (*name).to_owned()).collect(), project_id: None };
+        let filter =
+            EventFilter { types: types.iter().map(|name| (*name).to_owned()).collect(), project_id: None };
         for viewer in [store.admin(), plain(user.id)] {
             assert_eq!(page(&store, viewer, 0, &filter, 10).await, (wanted.clone(), 3), "{types:?}");
         }

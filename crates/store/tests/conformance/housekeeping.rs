@@ -27,8 +27,15 @@ async fn leave_traces(store: &Store, name: &str) {
     deliveries::insert(&mut tx, &[webhook(store, store.id())], now).await.unwrap();
     tx.commit().await.unwrap();
 
-    let claimed =
-        deliveries::claim(&store.db, Channel::Webhook, &[(Class::Normal, 1)], now, now + Duration::minutes(1)).await.unwrap();
+    let claimed = deliveries::claim(
+        &store.db,
+        Channel::Webhook,
+        &[(Class::Normal, 1)],
+        now,
+        now + Duration::minutes(1),
+    )
+    .await
+    .unwrap();
     let tried = Attempt {
         outcome: AttemptOutcome::Delivered,
         status_code: Some(200),

@@ -131,7 +131,8 @@ async fn claims_in_opposite_orders_end(store: Store) {
         writers.spawn(async move {
             let mut claimed = 0;
             for round in 0..ROUNDS {
-                let rows: Vec<KeyRow> = (0..KEYS).map(|i| key_row(&store, user, &format!("{round}-{i}"))).collect();
+                let rows: Vec<KeyRow> =
+                    (0..KEYS).map(|i| key_row(&store, user, &format!("{round}-{i}"))).collect();
                 let mut rows: Vec<&KeyRow> = rows.iter().collect();
                 if backwards {
                     rows.reverse();

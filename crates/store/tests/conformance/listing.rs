@@ -71,7 +71,12 @@ async fn filters_narrow(store: Store) {
         ("before", TaskFilter { created_before: Some(rows[2].created_at), ..everything() }, &[0, 1]),
         (
             "many at once",
-            TaskFilter { state: Some(TaskState::Open), reporter_id: vec![ada], descending: true, ..everything() },
+            TaskFilter {
+                state: Some(TaskState::Open),
+                reporter_id: vec![ada],
+                descending: true,
+                ..everything()
+            },
             &[1, 0],
         ),
     ];
@@ -79,7 +84,8 @@ async fn filters_narrow(store: Store) {
         for order in [TaskOrder::CreatedAt, TaskOrder::UpdatedAt] {
             let filter = TaskFilter { order, ..filter.clone() };
             let wanted: Vec<&Task> = wanted.iter().map(|i| &rows[*i]).collect();
-            let found = tasks::list(&mut store.reader().await, store.admin(), &filter, None, 50).await.unwrap();
+            let found =
+                tasks::list(&mut store.reader().await, store.admin(), &filter, None, 50).await.unwrap();
             assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "{what} by {order:?} as admin");
             let own: Vec<&Task> = wanted.into_iter().filter(|task| task.reporter_id == ada).collect();
             let found = tasks::list(&mut store.reader().await, plain(ada), &filter, None, 50).await.unwrap();
@@ -107,12 +113,16 @@ async fn pages_join_into_the_whole_in_both_directions(store: Store) {
     }
     store.store(&rows).await;
     for viewer in [plain(ada), store.admin()] {
-        for (order, descending) in [TaskOrder::CreatedAt, TaskOrder::UpdatedAt].map(|order| [(order, false), (order, true)]).concat() {
+        for (order, descending) in
+            [TaskOrder::CreatedAt, TaskOrder::UpdatedAt].map(|order| [(order, false), (order, true)]).concat()
+        {
             let filter = TaskFilter { order, descending, ..everything() };
             let mut reader = store.reader().await;
             let whole = tasks::list(&mut reader, viewer, &filter, None, 50).await.unwrap();
             let mut wanted = rows.clone();
-            wanted.sort_by_key(|task| (if order == TaskOrder::UpdatedAt { task.updated_at } else { task.created_at }, task.id));
+            wanted.sort_by_key(|task| {
+                (if order == TaskOrder::UpdatedAt { task.updated_at } else { task.created_at }, task.id)
+            });
             if descending {
                 wanted.reverse();
             }
@@ -121,7 +131,8 @@ async fn pages_join_into_the_whole_in_both_directions(store: Store) {
                 let mut joined = tasks::list(&mut reader, viewer, &filter, None, size).await.unwrap();
                 while let Some(last) = joined.last().filter(|_| joined.len() < rows.len()) {
                     let start = page_start(last, order, false);
-                    joined.extend(tasks::list(&mut reader, viewer, &filter, Some(start), size).await.unwrap());
+                    joined
+                        .extend(tasks::list(&mut reader, viewer, &filter, Some(start), size).await.unwrap());
                 }
                 assert_eq!(joined, whole, "forwards by {size}: {filter:?}");
                 let mut joined = vec![whole[10].clone()];
@@ -169,7 +180,14 @@ fn walks() -> impl Strategy<Value = Walk> {
     let order = prop_oneof![Just(TaskOrder::CreatedAt), Just(TaskOrder::UpdatedAt)];
     let coming = prop::collection::vec(prop::collection::vec(row(), 0..4), 0..6);
     (1_usize..6, order, any::<bool>(), any::<bool>(), prop::collection::vec(row(), 1..14), coming).prop_map(
-        |(size, order, descending, backwards, there, coming)| Walk { size, order, descending, backwards, there, coming },
+        |(size, order, descending, backwards, there, coming)| Walk {
+            size,
+            order,
+            descending,
+            backwards,
+            there,
+            coming,
+        },
     )
 }
 
@@ -195,7 +213,9 @@ async fn walk(store: &Store, plan: Walk) -> Result<(), TestCaseError> {
     let there: Vec<Task> = plan.there.iter().copied().map(make).collect();
     store.store(&there).await;
     let filter = TaskFilter { order: plan.order, descending: plan.descending, ..everything() };
-    let list = async |start, size| tasks::list(&mut store.reader().await, plain(ada), &filter, start, size).await.unwrap();
+    let list = async |start, size| {
+        tasks::list(&mut store.reader().await, plain(ada), &filter, start, size).await.unwrap()
+    };
 
     let mut wanted: BTreeSet<TaskId> = there.iter().map(|task| task.id).collect();
     let mut seen: Vec<TaskId> = Vec::new();

@@ -41,9 +41,21 @@ async fn both_folders_make_the_same_schema() {
     run(Store::postgres().await, async |postgres: Store| {
         let sqlite = Store::sqlite().await;
         let (lite, pg) = (sqlite.lite().0, postgres.pg());
-        assert_eq!(lite_strings(lite, VERSIONS).await, pg_strings(pg, VERSIONS).await, "numbers and names of files");
-        assert_eq!(lite_strings(lite, LITE_COLUMNS).await, pg_strings(pg, PG_COLUMNS).await, "tables and columns");
-        assert_eq!(lite_strings(lite, LITE_INDEXES).await, pg_strings(pg, PG_INDEXES).await, "indexes and uniqueness");
+        assert_eq!(
+            lite_strings(lite, VERSIONS).await,
+            pg_strings(pg, VERSIONS).await,
+            "numbers and names of files"
+        );
+        assert_eq!(
+            lite_strings(lite, LITE_COLUMNS).await,
+            pg_strings(pg, PG_COLUMNS).await,
+            "tables and columns"
+        );
+        assert_eq!(
+            lite_strings(lite, LITE_INDEXES).await,
+            pg_strings(pg, PG_INDEXES).await,
+            "indexes and uniqueness"
+        );
         sqlite.db.close().await;
     })
     .await;

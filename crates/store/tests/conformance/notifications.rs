@@ -41,7 +41,13 @@ async fn insert(store: &Store, items: &[NewNotification]) {
     tx.commit().await.unwrap();
 }
 
-async fn titles(store: &Store, user: UserId, filter: &InboxFilter, start: InboxStart, limit: usize) -> Vec<String> {
+async fn titles(
+    store: &Store,
+    user: UserId,
+    filter: &InboxFilter,
+    start: InboxStart,
+    limit: usize,
+) -> Vec<String> {
     let page = notifications::list(&mut store.reader().await, user, filter, start, limit).await.unwrap();
     page.into_iter().map(|item| item.title).collect()
 }
@@ -56,7 +62,8 @@ async fn an_event_gives_a_user_one_item(store: Store) {
     insert(&store, std::slice::from_ref(&first)).await;
     insert(&store, &[again, for_bob, first.clone()]).await;
     let mut reader = store.reader().await;
-    let page = notifications::list(&mut reader, ada, &InboxFilter::default(), InboxStart::Newest, 10).await.unwrap();
+    let page =
+        notifications::list(&mut reader, ada, &InboxFilter::default(), InboxStart::Newest, 10).await.unwrap();
     assert_eq!(page.len(), 1);
     assert_eq!(serde_json::to_value(&page[0]).unwrap(), serde_json::to_value(&first.item).unwrap());
     assert_eq!(notifications::count(&mut reader, bob, &InboxFilter::default()).await.unwrap(), 1);
@@ -69,11 +76,16 @@ async fn the_first_decision_stays(store: Store) {
     let by_mail = Decision { channel: Channel::Email, ..again.clone() };
     for _ in 0..2 {
         let mut tx = store.begin().await;
-        notifications::insert_decisions(&mut tx, &[first.clone(), again.clone(), by_mail.clone()]).await.unwrap();
+        notifications::insert_decisions(&mut tx, &[first.clone(), again.clone(), by_mail.clone()])
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
     }
     assert_eq!(store.number("SELECT count(*) FROM decisions").await, 2);
-    assert_eq!(store.number("SELECT count(*) FROM decisions WHERE outcome = 'sent' AND rule = 'default'").await, 1);
+    assert_eq!(
+        store.number("SELECT count(*) FROM decisions WHERE outcome = 'sent' AND rule = 'default'").await,
+        1
+    );
     assert_eq!(store.number("SELECT count(*) FROM decisions WHERE outcome = 'suppressed'").await, 1);
 }
 
@@ -84,7 +96,9 @@ async fn marks_are_kept_and_counted(store: Store) {
     insert(&store, &[item(&store, bob)]).await;
     let id = rows[0].item.id;
     let unread = InboxFilter { unread: Some(true), ..InboxFilter::default() };
-    let count = async |user, filter: &InboxFilter| notifications::count(&mut store.reader().await, user, filter).await.unwrap();
+    let count = async |user, filter: &InboxFilter| {
+        notifications::count(&mut store.reader().await, user, filter).await.unwrap()
+    };
 
     let first = store.clock.now();
     let table = [
@@ -99,7 +113,11 @@ async fn marks_are_kept_and_counted(store: Store) {
         let now = store.clock.now();
         let marked = notifications::mark(&mut tx, ada, id, read, archived, now).await.unwrap().unwrap();
         tx.commit().await.unwrap();
-        assert_eq!((marked.read_at.is_some(), marked.archived_at.is_some()), (is_read, is_archived), "{what}");
+        assert_eq!(
+            (marked.read_at.is_some(), marked.archived_at.is_some()),
+            (is_read, is_archived),
+            "{what}"
+        );
         assert!(marked.read_at.is_none_or(|at| at == first), "{what}");
         assert_eq!(count(ada, &InboxFilter::default()).await, if is_archived { 3 } else { 4 }, "{what}");
         assert_eq!(count(ada, &unread).await, if is_read { 3 } else { 4 }, "{what}");
@@ -107,7 +125,10 @@ async fn marks_are_kept_and_counted(store: Store) {
     }
 
     let mut tx = store.begin().await;
-    assert!(notifications::mark(&mut tx, bob, id, Some(true), None, first).await.unwrap().is_none(), "not bob's");
+    assert!(
+        notifications::mark(&mut tx, bob, id, Some(true), None, first).await.unwrap().is_none(),
+        "not bob's"
+    );
     assert_eq!(notifications::mark_all_read(&mut tx, ada, first).await.unwrap(), 4);
     assert_eq!(notifications::mark_all_read(&mut tx, ada, first).await.unwrap(), 0);
     tx.commit().await.unwrap();
@@ -156,7 +177,10 @@ async fn the_inbox_is_filtered(store: Store) {
         (all(), "210"),
         (InboxFilter { unread: Some(true), ..all() }, "10"),
         (InboxFilter { unread: Some(false), ..all() }, "2"),
-        (InboxFilter { kinds: vec![NotificationType::TaskCompleted, NotificationType::Welcome], ..all() }, "1"),
+        (
+            InboxFilter { kinds: vec![NotificationType::TaskCompleted, NotificationType::Welcome], ..all() },
+            "1",
+        ),
         (InboxFilter { reasons: vec![Reason::Assigned], ..all() }, "20"),
         (InboxFilter { unread: Some(true), reasons: vec![Reason::Assigned], ..all() }, "0"),
     ] {

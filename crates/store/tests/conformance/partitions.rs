@@ -6,7 +6,11 @@ use tokio::task::JoinSet;
 
 use crate::harness::Store;
 
-both!(making_partitions_again_changes_nothing, making_partitions_at_once_is_fine, events_cross_into_the_next_partition);
+both!(
+    making_partitions_again_changes_nothing,
+    making_partitions_at_once_is_fine,
+    events_cross_into_the_next_partition
+);
 
 const PARTITIONS: &str = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'events'::regclass";
 

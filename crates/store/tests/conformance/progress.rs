@@ -11,13 +11,19 @@ both!(progress_moves_from_where_it_is, of_many_at_once_exactly_one_moves);
 async fn advance(store: &Store, partition: &str, from: i64, to: i64) -> bool {
     let mut tx = store.begin().await;
     let now = store.clock.now();
-    let moved = progress::advance(&mut tx, "notifier", partition, Position(from), Position(to), now).await.unwrap();
-    if moved { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
+    let moved =
+        progress::advance(&mut tx, "notifier", partition, Position(from), Position(to), now).await.unwrap();
+    if moved {
+        tx.commit().await.unwrap();
+    } else {
+        tx.rollback().await.unwrap();
+    }
     moved
 }
 
 async fn progress_moves_from_where_it_is(store: Store) {
-    let at = async |partition| progress::get(&mut store.reader().await, "notifier", partition).await.unwrap().0;
+    let at =
+        async |partition| progress::get(&mut store.reader().await, "notifier", partition).await.unwrap().0;
     assert_eq!(at("").await, 0, "before the first");
     assert!(!advance(&store, "", 3, 5).await, "it is not there yet");
     assert!(advance(&store, "", 0, 5).await, "the first");

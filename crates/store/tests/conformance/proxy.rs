@@ -41,8 +41,11 @@ impl Proxy {
         url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
         // Or the BEGIN could not be seen.
         url.query_pairs_mut().append_pair("sslmode", "disable");
-        let state =
-            Arc::new(State { armed: AtomicBool::new(false), held: watch::Sender::new(false), ports: Mutex::default() });
+        let state = Arc::new(State {
+            armed: AtomicBool::new(false),
+            held: watch::Sender::new(false),
+            ports: Mutex::default(),
+        });
         let mut accepts = JoinSet::new();
         accepts.spawn(accept(listener, server, Arc::clone(&state)));
         Self { url: url.into(), state, _accepts: accepts }

@@ -92,11 +92,14 @@ async fn a_used_token_that_comes_back_is_known(store: Store) {
     let id = open(&store, &ada, "d").await;
     // One that is rolled back was not used.
     let mut tx = store.begin().await;
-    assert_eq!(sessions::use_refresh(&mut tx, "d", store.clock.now()).await.unwrap(), Refresh::Used(id, ada.id));
+    assert_eq!(
+        sessions::use_refresh(&mut tx, "d", store.clock.now()).await.unwrap(),
+        Refresh::Used(id, ada.id)
+    );
     tx.rollback().await.unwrap();
     assert_eq!(refresh(&store, "d").await, Refresh::Used(id, ada.id));
     assert_eq!(refresh(&store, "d").await, Refresh::Reused(id, ada.id));
-    store.clock.advance(std::time::Duration::from_secs(8 * 86_400));
+    store.clock.advance(std::time::Duration::from_hours(8 * 24));
     assert_eq!(refresh(&store, "d").await, Refresh::Reused(id, ada.id), "also when it has expired since");
     revoke(&store, &ada, id).await;
     assert_eq!(refresh(&store, "d").await, Refresh::Invalid, "its session has ended");
@@ -110,12 +113,12 @@ async fn what_is_past_its_time_is_invalid(store: Store) {
     assert_eq!(refresh(&store, "ended").await, Refresh::Invalid);
     assert_eq!(refresh(&store, "unknown").await, Refresh::Invalid);
     assert_eq!(refresh(&store, "D").await, Refresh::Invalid, "digests keep their case");
-    store.clock.advance(std::time::Duration::from_secs(7 * 86_400));
+    store.clock.advance(std::time::Duration::from_hours(7 * 24));
     assert_eq!(refresh(&store, "d").await, Refresh::Invalid, "the token has expired, to the microsecond");
     let late = store.clock.now() + Duration::days(30);
     let mut tx = store.begin().await;
     sessions::insert_refresh(&mut tx, store.change(), id, "late", late).await.unwrap();
     tx.commit().await.unwrap();
-    store.clock.advance(std::time::Duration::from_secs(23 * 86_400));
+    store.clock.advance(std::time::Duration::from_hours(23 * 24));
     assert_eq!(refresh(&store, "late").await, Refresh::Invalid, "the session has expired");
 }

@@ -46,7 +46,11 @@ async fn a_new_task_is_told_with_its_transaction(store: Store) {
         let mut tx = store.begin().await;
         tasks::insert(&mut tx, &rows.iter().collect::<Vec<_>>()).await.unwrap();
         assert!(store.log().await.is_empty(), "nothing before the commit");
-        if commit { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
+        if commit {
+            tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
+        }
         let log = store.log().await;
         if !commit {
             assert!(log.is_empty() && store.stored(free.id).await.is_none(), "nothing after a rollback");
@@ -54,7 +58,10 @@ async fn a_new_task_is_told_with_its_transaction(store: Store) {
         }
         let told: Vec<_> = log.iter().map(|event| (event.aggregate_id, event.type_name.as_str())).collect();
         let (free, given) = (&free, &given);
-        assert_eq!(told, [(free.id.0, "task.created"), (given.id.0, "task.created"), (given.id.0, "task.assigned")]);
+        assert_eq!(
+            told,
+            [(free.id.0, "task.created"), (given.id.0, "task.created"), (given.id.0, "task.assigned")]
+        );
         assert_eq!(rows[0].last_event(), Some(log[0].id));
         assert_eq!(rows[1].last_event(), Some(log[2].id));
         assert!(matches!(log[1].decode().unwrap(), Event::TaskCreated(data) if data.task == *given));
@@ -133,11 +140,20 @@ async fn a_change_tells_what_differs(store: Store) {
         assert_eq!(store.told_of(before.id.0).await.len(), made, "{what}: nothing before the commit");
         tx.commit().await.unwrap();
 
-        let log: Vec<_> = store.log().await.into_iter().filter(|event| event.aggregate_id == before.id.0).skip(made).collect();
+        let log: Vec<_> = store
+            .log()
+            .await
+            .into_iter()
+            .filter(|event| event.aggregate_id == before.id.0)
+            .skip(made)
+            .collect();
         let told: Vec<_> = log.iter().map(|event| event.type_name.as_str()).collect();
         assert_eq!(told, wanted, "{what}");
         assert_eq!(last, log.last().map(|event| event.id), "{what}");
-        assert!(log.iter().all(|event| event.aggregate_version == 2 && event.assignee_id == after.assignee_id), "{what}");
+        assert!(
+            log.iter().all(|event| event.aggregate_version == 2 && event.assignee_id == after.assignee_id),
+            "{what}"
+        );
         assert_eq!(store.stored(before.id).await.unwrap(), after, "{what}");
         let moved = !wanted.is_empty();
         assert_eq!(after.version, 1 + i64::from(moved), "{what}");
@@ -159,12 +175,19 @@ async fn a_close_and_a_reopening_carry_what_they_need(store: Store) {
     tasks::update(&mut tx, store.change(), &done, opened(done.clone())).await.unwrap();
     tx.commit().await.unwrap();
     let log = store.log().await;
-    let [Event::TaskStatusChanged(first), Event::TaskCompleted(completed), Event::TaskStatusChanged(second), Event::TaskReopened(reopened)] =
-        &log[2..].iter().map(|event| event.decode().unwrap()).collect::<Vec<_>>()[..]
+    let [
+        Event::TaskStatusChanged(first),
+        Event::TaskCompleted(completed),
+        Event::TaskStatusChanged(second),
+        Event::TaskReopened(reopened),
+    ] = &log[2..].iter().map(|event| event.decode().unwrap()).collect::<Vec<_>>()[..]
     else {
         panic!("{log:?}")
     };
-    assert_eq!((first.from.as_str(), first.to.as_str(), first.category), ("todo", "cancelled", StatusCategory::Cancelled));
+    assert_eq!(
+        (first.from.as_str(), first.to.as_str(), first.category),
+        ("todo", "cancelled", StatusCategory::Cancelled)
+    );
     assert_eq!((completed.assignee_id, completed.resolution.as_str()), (before.assignee_id, "duplicate"));
     assert_eq!((second.from.as_str(), second.to.as_str()), ("cancelled", "in_progress"));
     assert_eq!((reopened.assignee_id, reopened.task.version), (before.assignee_id, 3));
@@ -201,7 +224,9 @@ async fn a_deleted_task_is_gone_and_told(store: Store) {
     let last = log.last().unwrap();
     assert_eq!((last.id, last.type_name.as_str(), last.aggregate_version), (event, "task.deleted", 2));
     assert_eq!((last.owner_id, last.assignee_id), (Some(task.reporter_id), task.assignee_id));
-    assert!(matches!(last.decode().unwrap(), Event::TaskDeleted(data) if data.task.version == 2 && !data.cascade));
+    assert!(
+        matches!(last.decode().unwrap(), Event::TaskDeleted(data) if data.task.version == 2 && !data.cascade)
+    );
 }
 
 async fn a_task_is_seen_by_its_own(store: Store) {

@@ -1,7 +1,6 @@
 //! Where the two databases differ by nature, and the store must not.
 
 use chrono::{DateTime, Duration, Utc};
-use sqlx::{Connection as _, PgConnection};
 use taskpost_common::{
     Clock, Event,
     delivery::DeliveryState,
@@ -18,7 +17,11 @@ use taskpost_store::{
     users,
 };
 
-use crate::{endpoints::endpoint, harness::Store, notifications::item};
+use crate::{
+    endpoints::endpoint,
+    harness::{Store, run},
+    notifications::item,
+};
 
 both!(
     times_come_back_to_the_microsecond,
@@ -46,7 +49,8 @@ async fn times_come_back_to_the_microsecond(store: Store) {
 /// SQLite compares times as text, and writes only the digits a time has.
 async fn times_sort_by_time_however_many_digits_they_have(store: Store) {
     let second = DateTime::<Utc>::from_timestamp(1_800_000_000, 0).unwrap();
-    let micros = [0, 1, 10, 100_000, 100_001, 120_000, 123_000, 123_400, 123_456, 999_999, 1_000_000, 60_000_000];
+    let micros =
+        [0, 1, 10, 100_000, 100_001, 120_000, 123_000, 123_400, 123_456, 999_999, 1_000_000, 60_000_000];
     let reporter = store.id();
     let mut rows: Vec<_> = micros
         .iter()
@@ -92,13 +96,36 @@ async fn a_unique_violation_ends_its_transaction(store: Store) {
     }
     store.user("bob").await;
     let log = store.log().await;
-    assert_eq!(log.iter().map(|event| event.position.0).collect::<Vec<_>>(), [1, 2], "ada's and the last bob's");
+    assert_eq!(
+        log.iter().map(|event| event.position.0).collect::<Vec<_>>(),
+        [1, 2],
+        "ada's and the last bob's"
+    );
     assert_eq!(store.number("SELECT count(*) FROM users").await, 2);
+}
+
+/// Why nobody may commit after an error: Postgres answers ROLLBACK to that COMMIT, and sqlx passes it for a success.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_after_an_error_lies_on_postgres() {
+    run(Store::postgres().await, async |store: Store| {
+        let ada = store.user("ada").await;
+        let mut tx = store.begin().await;
+        users::insert(&mut tx, store.change(), &store.somebody("bob"), "hash").await.unwrap();
+        users::insert(&mut tx, store.change(), &ada, "hash").await.unwrap_err();
+        let answer = tx.commit().await;
+        assert!(
+            answer.is_ok(),
+            "{answer:?}: the store tells now, so Tx::commit may be trusted after an error"
+        );
+        assert_eq!(store.number("SELECT count(*) FROM users").await, 1, "bob is gone");
+    })
+    .await;
 }
 
 /// A JSON column of SQLite's would make integers of some of these.
 async fn payloads_come_back_to_the_byte(store: Store) {
-    let payloads = ["{\"a\": 1.0,\"b\":1e3, \"ü\":\"\\u0000😀\"}", "42", "007", "1e3", "\"x\"", "null", " { } "];
+    let payloads =
+        ["{\"a\": 1.0,\"b\":1e3, \"ü\":\"\\u0000😀\"}", "42", "007", "1e3", "\"x\"", "null", " { } "];
     let rows: Vec<NewDelivery> = payloads
         .iter()
         .map(|payload| NewDelivery {
@@ -118,7 +145,8 @@ async fn payloads_come_back_to_the_byte(store: Store) {
     tx.commit().await.unwrap();
     let now = store.clock.now();
     let places = [(Class::Normal, 50)];
-    let claimed = deliveries::claim(&store.db, Channel::Email, &places, now, now + Duration::minutes(1)).await.unwrap();
+    let claimed =
+        deliveries::claim(&store.db, Channel::Email, &places, now, now + Duration::minutes(1)).await.unwrap();
     let back: Vec<&str> = claimed.iter().map(|delivery| delivery.payload.as_str()).collect();
     assert_eq!(back, payloads);
     assert!(claimed.iter().all(|delivery| delivery.state == DeliveryState::Sending));
@@ -142,7 +170,10 @@ async fn event_data_are_objects_that_decode(store: Store) {
     for (event, fact) in store.log().await.iter().zip(&facts) {
         assert!(serde_json::from_str::<serde_json::Map<_, _>>(&event.data).is_ok(), "{}", event.data);
         assert_eq!(event.decode().unwrap(), *fact);
-        assert_eq!((event.aggregate_id, event.aggregate_version, event.actor_id), (task.id.0, 7, store.cause.actor_id));
+        assert_eq!(
+            (event.aggregate_id, event.aggregate_version, event.actor_id),
+            (task.id.0, 7, store.cause.actor_id)
+        );
         assert_eq!((event.owner_id, event.assignee_id, event.project_id), (None, None, None));
         assert_eq!((event.correlation_id, event.at), (store.cause.correlation_id, store.clock.now()));
     }
@@ -152,16 +183,28 @@ async fn event_data_are_objects_that_decode(store: Store) {
 async fn text_is_no_id(store: Store) {
     let id = store.clock.id::<uuid::Uuid>().to_string();
     let refused = match &store.db {
-        Db::Postgres { .. } => {
-            let mut connection = PgConnection::connect(&crate::harness::postgres_url()).await.unwrap();
-            let sql = "SELECT 1 WHERE gen_random_uuid() = $1";
-            sqlx::query(sql).bind(id).execute(&mut connection).await.is_err()
+        Db::Postgres { write, .. } => {
+            let sql =
+                "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $1, now(), now())";
+            sqlx::query(sql)
+                .bind(id)
+                .execute(write)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("is of type uuid")
         }
         Db::Sqlite { write, .. } => {
             let sql = "INSERT INTO group_progress VALUES ('g', '', $1, '')";
             assert!(sqlx::query(sql).bind(&id).execute(write).await.is_err(), "text for a number");
             let sql = "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $1, '', '')";
-            sqlx::query(sql).bind(id).execute(write).await.unwrap_err().to_string().contains("cannot store TEXT")
+            sqlx::query(sql)
+                .bind(id)
+                .execute(write)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("cannot store TEXT")
         }
     };
     assert!(refused);
@@ -186,7 +229,9 @@ async fn counts_are_whole_numbers(store: Store) {
     let mut tx = store.begin().await;
     endpoints::insert(&mut tx, &target).await.unwrap();
     notifications::insert(&mut tx, &[item(&store, user.id), item(&store, user.id)]).await.unwrap();
-    deliveries::insert(&mut tx, &[crate::deliveries::webhook(&store, target.id)], store.clock.now()).await.unwrap();
+    deliveries::insert(&mut tx, &[crate::deliveries::webhook(&store, target.id)], store.clock.now())
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     let mut reader = store.reader().await;
     assert_eq!(notifications::count(&mut reader, user.id, &InboxFilter::default()).await.unwrap(), 2);

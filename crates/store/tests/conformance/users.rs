@@ -33,7 +33,8 @@ async fn a_user_comes_back_as_stored(store: Store) {
 async fn an_email_is_found_as_it_is_stored(store: Store) {
     let user = store.user("ada").await;
     let mut reader = store.reader().await;
-    for (email, found) in [("ada@example.org", true), ("ADA@example.org", false), ("ada@example.or_", false)] {
+    for (email, found) in [("ada@example.org", true), ("ADA@example.org", false), ("ada@example.or_", false)]
+    {
         assert_eq!(users::by_email(&mut reader, email).await.unwrap().is_some(), found, "{email}");
     }
     let handles = ["Ada", "ada", "bob"].map(str::to_owned);

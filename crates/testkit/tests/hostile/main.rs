@@ -1,0 +1,17 @@
+//! Hostile inputs and what they are answered, as one table: a file for each of its rows, each on a running app with
+//! either database. [`row::Row`] sends the cases and judges after every one what must hold of all.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
+mod bomb;
+mod case;
+mod judge;
+mod row;
+
+mod cursors;
+mod headers;
+mod json;
+mod jwt;
+mod login;
+mod mass;
+mod size;
+mod targets;
