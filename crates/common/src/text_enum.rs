@@ -15,7 +15,7 @@ macro_rules! text_enum {
         $(#[$doc])+
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
-            serde::Serialize, serde::Deserialize, schemars::JsonSchema, utoipa::ToSchema,
+            serde::Serialize, schemars::JsonSchema, utoipa::ToSchema,
         )]
         pub enum $name {
             $($(#[$vdoc])+ #[serde(rename = $text)] $variant,)+
@@ -28,6 +28,25 @@ macro_rules! text_enum {
             /// Its spelling in JSON and SQL.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        /// From a text only: a derived enum would also be read from an object such as `{"low": null}`.
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Word;
+                impl serde::de::Visitor<'_> for Word {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("a string")
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<$name, E> {
+                        word.parse().map_err(|_| E::unknown_variant(word, &[$($text),+]))
+                    }
+                }
+                deserializer.deserialize_str(Word)
             }
         }
 

@@ -25,6 +25,8 @@ static SQLITE: Migrator = sqlx::migrate!("../../prisma-free-migrations/sqlite");
 const ACQUIRE: Duration = Duration::from_secs(1);
 /// SQLite has one writer, so a wait there is a wait for other transactions.
 const ACQUIRE_WRITER: Duration = Duration::from_secs(5);
+/// How long one statement of a migration may take, and wait for others, on Postgres.
+const MIGRATE: &str = "10min";
 
 /// The store: Postgres by `DATABASE_URL`, or an SQLite file in the data folder.
 #[derive(Clone, Debug)]
@@ -93,7 +95,15 @@ impl Db {
     /// Brings the schema up to this version.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
-            Self::Postgres { write, .. } => POSTGRES.run(write).await?,
+            Self::Postgres { write, .. } => {
+                // A connection of its own, because sqlx holds a lock of the session meanwhile; and limits of its own,
+                // because another process may be migrating and a large table takes its time.
+                let options = write.connect_options().as_ref().clone();
+                let options = options.options([("statement_timeout", MIGRATE), ("lock_timeout", MIGRATE)]);
+                let alone = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE).connect_with(options).await?;
+                POSTGRES.run(&alone).await?;
+                alone.close().await;
+            }
             Self::Sqlite { write, .. } => SQLITE.run(write).await?,
         }
         Ok(())

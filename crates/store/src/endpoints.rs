@@ -80,11 +80,13 @@ pub async fn insert(tx: &mut Tx, endpoint: &Endpoint) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Stores what the owner may change; [`StoreError::Stale`] when it is no longer at `version - 1`.
-pub async fn update(tx: &mut Tx, endpoint: &Endpoint) -> Result<(), StoreError> {
+/// Stores what the owner may change; [`StoreError::Stale`] when it is no longer at `version - 1`. Since when it fails is
+/// the workers' to say, unless it is to start afresh.
+pub async fn update(tx: &mut Tx, endpoint: &Endpoint, afresh: bool) -> Result<(), StoreError> {
     const SQL: &str = "
         UPDATE endpoints SET url = $1, event_types = $2, description = $3, secret = $4, previous_secret = $5,
-            previous_until = $6, enabled = $7, disabled_reason = $8, failing_since = $9, version = $10, updated_at = $11
+            previous_until = $6, enabled = $7, disabled_reason = $8,
+            failing_since = CASE WHEN $9 THEN NULL ELSE failing_since END, version = $10, updated_at = $11
         WHERE id = $12 AND version = $13";
     let rows = on!(tx, |c| sqlx::query(SQL)
         .bind(&endpoint.url)
@@ -95,7 +97,7 @@ pub async fn update(tx: &mut Tx, endpoint: &Endpoint) -> Result<(), StoreError> 
         .bind(endpoint.previous_until)
         .bind(endpoint.enabled)
         .bind(endpoint.disabled_reason.as_deref())
-        .bind(endpoint.failing_since)
+        .bind(afresh)
         .bind(endpoint.version)
         .bind(endpoint.updated_at)
         .bind(endpoint.id.0)

@@ -182,7 +182,7 @@ pub async fn mark(
 
 /// Marks all of a user's items read; gives how many were unread.
 pub async fn mark_all_read(tx: &mut Tx, user: UserId, now: DateTime<Utc>) -> Result<u64, StoreError> {
-    const SQL: &str = "UPDATE notifications SET read_at = $1 WHERE user_id = $2 AND read_at IS NULL";
+    const SQL: &str = "UPDATE notifications SET read_at = $1 WHERE user_id = $2 AND read_at IS NULL AND archived_at IS NULL";
     Ok(on!(tx, |c| sqlx::query(SQL).bind(now).bind(user.0).execute(c).await?.rows_affected()))
 }
 

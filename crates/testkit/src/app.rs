@@ -14,11 +14,12 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::Value;
 use taskpost::wire::{self, Running};
 use taskpost_common::{Clock, config::Config};
 use taskpost_store::Db;
 
-use crate::{Backend, Client, Mail, Raw, database, drain, mail, place::Place, raw};
+use crate::{Backend, Client, Mail, Raw, User, WebhookSink, database, drain, mail, place::Place, raw};
 
 /// How long shutting down may take when nothing is in flight.
 const STOP: Duration = Duration::from_secs(8);
@@ -52,16 +53,18 @@ impl Starting {
     }
 
     async fn start(self) -> TestApp {
+        let Self { backend, place, variables, clock } = self;
         wire::install_crypto();
         let config =
-            Config::load(|name| self.variables.get(name).cloned()).expect("the test's variables are good");
+            Config::load(|name| variables.get(name).cloned()).expect("the test's variables are good");
         logs(&config);
-        let running = wire::start(&config, self.clock, metrics()).await.expect("the app starts");
+        let running = wire::start(&config, clock, metrics()).await.expect("the app starts");
         TestApp {
-            backend: self.backend,
+            backend,
             client: Client::new(running.address),
             running: Some(running),
-            place: Some(self.place),
+            place: Some(place),
+            variables,
             dead_letters: AtomicBool::new(false),
             unfinished: AtomicBool::new(false),
         }
@@ -70,7 +73,7 @@ impl Starting {
 
 impl IntoFuture for Starting {
     type Output = TestApp;
-    type IntoFuture = Pin<Box<dyn Future<Output = TestApp> + Send>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = TestApp>>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.start())
@@ -83,6 +86,7 @@ pub struct TestApp {
     client: Client,
     running: Option<Running>,
     place: Option<Place>,
+    variables: BTreeMap<String, String>,
     dead_letters: AtomicBool,
     unfinished: AtomicBool,
 }
@@ -133,6 +137,13 @@ impl TestApp {
         drain::drain(self.db(), self.running().tracker.clock()).await;
     }
 
+    /// As [`Client::hook`], but without what happened before: a new webhook also gets events on which its consumer
+    /// group has yet to decide.
+    pub async fn hook(&self, user: &User, sink: &WebhookSink, event_types: &[&str]) -> Value {
+        self.drain().await;
+        self.client.hook(user, sink, event_types).await
+    }
+
     /// The e-mails written so far, oldest first.
     pub fn mails(&self) -> Vec<Mail> {
         mail::read(&self.folder().join("mail"))
@@ -151,6 +162,15 @@ impl TestApp {
     /// This test means to leave deliveries that wait for a later try.
     pub fn expect_unfinished(&self) {
         self.unfinished.store(true, Ordering::Relaxed);
+    }
+
+    /// Shuts down as it is, to be started again with the same data.
+    pub async fn stop(mut self) -> Starting {
+        let running = self.running.take().expect("the app runs");
+        let clock = running.tracker.clock().clone();
+        running.shut_down().await;
+        let place = self.place.take().expect("the app runs");
+        Starting { backend: self.backend, place, variables: std::mem::take(&mut self.variables), clock }
     }
 
     /// Drains, checks that nothing was buried or left, shuts down and removes everything.

@@ -24,3 +24,11 @@ pub(crate) async fn counts(
         Db::Sqlite { read, .. } => sqlx::query_as(sql).bind(at).fetch_all(read).await,
     }
 }
+
+/// Runs a statement.
+pub(crate) async fn execute(db: &Db, sql: &'static str) -> Result<(), sqlx::Error> {
+    match db {
+        Db::Postgres { write, .. } => sqlx::query(sql).execute(write).await.map(drop),
+        Db::Sqlite { write, .. } => sqlx::query(sql).execute(write).await.map(drop),
+    }
+}

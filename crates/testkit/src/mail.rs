@@ -48,6 +48,48 @@ impl Mail {
         let to = self.header("To");
         to.rsplit_once('<').map_or(to, |(_, address)| address.trim_end_matches('>'))
     }
+
+    /// The plain text.
+    pub fn text(&self) -> String {
+        self.part("text/plain")
+    }
+
+    /// The HTML.
+    pub fn html(&self) -> String {
+        self.part("text/html")
+    }
+
+    /// The content of the part of this type, decoded.
+    fn part(&self, kind: &str) -> String {
+        let (_, boundary) = self.header("Content-Type").split_once("boundary=\"").unwrap_or_default();
+        let boundary = format!("--{}", boundary.trim_end_matches('"'));
+        let is_wanted = |part: &&str| part.to_lowercase().contains(&format!("content-type: {kind}"));
+        let part = self.source.split(&boundary).skip(1).find(is_wanted);
+        let part = part.and_then(|part| part.split_once("\r\n\r\n"));
+        let (head, body) = part.unwrap_or_else(|| panic!("no {kind} in {}", self.source));
+        let body = body.trim_end_matches("\r\n");
+        match head.to_lowercase().split_once("content-transfer-encoding: ").map(|(_, way)| way.trim()) {
+            Some(way) if way.starts_with("base64") => {
+                let bytes = STANDARD.decode(body.replace("\r\n", "")).expect("a part in Base64");
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            Some(way) if way.starts_with("quoted-printable") => unquote(body),
+            _ => body.to_owned(),
+        }
+    }
+}
+
+/// Puts quoted-printable (RFC 2045) back into text.
+fn unquote(quoted: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), quoted.replace("=\r\n", ""));
+    while let Some(at) = rest.find('=') {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        let code = rest.get(at + 1..at + 3).and_then(|code| u8::from_str_radix(code, 16).ok());
+        bytes.push(code.unwrap_or_else(|| panic!("no quoted byte at {at} in {rest}")));
+        rest.drain(..at + 3);
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// All finished mails of a folder, oldest first: their names are UUIDv7.

@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Backend, Client, place::Place, until};
+use taskpost_store::Db;
+
+use crate::{Backend, Client, database, place::Place, until};
 
 /// A server that is about to start: await it.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ impl ServerStarting {
 
     /// Runs it to its end, which must come by itself: for starts that are refused.
     pub async fn exit(self) -> Exit {
+        // Building it is not its own time.
+        binary();
         let began = Instant::now();
         let child = Mutex::new(spawn(&self.place, &self.variables, &[]));
         let status = ended(&child).await;
@@ -112,14 +116,14 @@ impl Server {
     }
 
     /// Ends it as a power cut would.
-    pub fn kill(&mut self) {
-        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+    pub fn kill(&self) {
+        let mut child = lock(&self.child);
         child.kill().expect("the process can be killed");
         child.wait().expect("the process ends");
     }
 
     /// Asks it to end, and waits for that.
-    pub async fn terminate(&mut self) -> Exit {
+    pub async fn terminate(&self) -> Exit {
         let began = Instant::now();
         let id = lock(&self.child).id().to_string();
         let asked = Command::new("kill").args(["-TERM", &id]).status().expect("a signal can be sent");
@@ -129,10 +133,22 @@ impl Server {
     }
 
     /// Starts it again on the same data and the same port, after it has ended.
-    pub async fn restart(&mut self) {
+    pub async fn restart(&self) {
         assert!(exited(&self.child).is_some(), "the process still runs");
-        self.child = Mutex::new(spawn(&self.place, &self.variables, &[]));
+        *lock(&self.child) = spawn(&self.place, &self.variables, &[]);
         self.ready().await;
+    }
+
+    /// Lets the leases end that a killed process held: its deliveries would fall due again after a minute.
+    pub async fn end_leases(&self) {
+        const SQL: &str = "UPDATE deliveries SET due_at = created_at WHERE state = 'sending'";
+        let db = match self.variables.get("DATABASE_URL") {
+            Some(url) => Db::postgres(url, 1).await,
+            None => Db::sqlite(self.place.folder()).await,
+        };
+        let db = db.expect("the database can be opened");
+        database::execute(&db, SQL).await.expect("leases can be ended");
+        db.close().await;
     }
 
     /// Runs another command of the same binary with the same variables, to its end.

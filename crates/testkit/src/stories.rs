@@ -51,7 +51,8 @@ impl Client {
         loop {
             let page = self.read(user, &format!("/v1/events?limit=200&after={after}")).await;
             events.extend_from_slice(page.list("data"));
-            let next = page["page"].text("next_cursor").parse().unwrap_or_else(|error| panic!("{error}: {page}"));
+            let next =
+                page["page"].text("next_cursor").parse().unwrap_or_else(|error| panic!("{error}: {page}"));
             if next == after {
                 return events;
             }

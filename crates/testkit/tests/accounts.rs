@@ -42,13 +42,17 @@ async fn of_many_first_users_one_is_admin(backend: Backend) {
 
 async fn an_account_as_it_comes(backend: Backend) {
     let app = TestApp::start(backend).await;
-    let account = json!({"email": " Ada@Example.org ", "name": " Ada Lovelace ", "password": "correct horse battery"});
+    let account =
+        json!({"email": " Ada@Example.org ", "name": " Ada Lovelace ", "password": "correct horse battery"});
     let answer = app.post("/auth/register", account).expect(201).await;
     assert!(answer.find("event-id").is_some() && answer.find("location").is_some());
     assert_eq!(answer.header("cache-control"), "no-store");
     let session = answer.json();
     assert_eq!((session.text("token_type"), session.int("expires_in")), ("Bearer", 900));
-    assert_eq!((session["user"].text("email"), session["user"].text("name")), ("ada@example.org", "Ada Lovelace"));
+    assert_eq!(
+        (session["user"].text("email"), session["user"].text("name")),
+        ("ada@example.org", "Ada Lovelace")
+    );
     let ada = User::of(&session, "correct horse battery");
 
     let me = app.get("/v1/me").as_(&ada).expect(200).await;
@@ -67,7 +71,8 @@ async fn a_taken_email_is_refused(backend: Backend) {
         let account = json!({"email": email, "name": "Eve", "password": "correct horse battery"});
         app.post("/v1/auth/register", account).refused(409).await;
     }
-    let account = |email: &str, name: &str, password: &str| json!({"email": email, "name": name, "password": password});
+    let account =
+        |email: &str, name: &str, password: &str| json!({"email": email, "name": name, "password": password});
     for (account, pointer) in [
         (account("ada", "Ada", "correct horse battery"), "/email"),
         (account("a@b.c\r\nRCPT", "Ada", "correct horse battery"), "/email"),
@@ -79,7 +84,9 @@ async fn a_taken_email_is_refused(backend: Backend) {
         let problem = app.post("/v1/auth/register", account).refused(422).await;
         assert_eq!(problem.texts("errors", "pointer"), [pointer]);
     }
-    let twins = (0..6).map(|_| app.post("/v1/auth/register", account("x@example.org", "X", "correct horse battery")).send());
+    let twins = (0..6).map(|_| {
+        app.post("/v1/auth/register", account("x@example.org", "X", "correct horse battery")).send()
+    });
     let statuses: Vec<u16> = join_all(twins).await.iter().map(|answer| answer.status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
     assert!(statuses.iter().all(|status| [201, 409].contains(status)), "{statuses:?}");
@@ -110,7 +117,10 @@ async fn an_address_that_is_taken_can_be_written_to(backend: Backend) {
         let account = json!({"email": email, "name": "Ada", "password": "correct horse battery"});
         match app.post("/v1/auth/register", account).send().await {
             answer if answer.status == 201 => taken.push(email.to_owned()),
-            answer => assert_eq!((answer.status, answer.problem().texts("errors", "pointer")), (422, vec!["/email".to_owned()])),
+            answer => assert_eq!(
+                (answer.status, answer.problem().texts("errors", "pointer")),
+                (422, vec!["/email".to_owned()])
+            ),
         }
     }
     app.drain().await;
@@ -124,7 +134,9 @@ async fn an_address_that_is_taken_can_be_written_to(backend: Backend) {
 async fn wrong_credentials_tell_nothing(backend: Backend) {
     let app = TestApp::start(backend).await;
     let ada = app.user("Ada").await;
-    let login = |email: &str, password: &str| app.post("/v1/auth/login", json!({"email": email, "password": password}));
+    let login = |email: &str, password: &str| {
+        app.post("/v1/auth/login", json!({"email": email, "password": password}))
+    };
     let wrong = login(&ada.email, "incorrect horse").refused(401).await;
     let unknown = login("nobody@example.org", "incorrect horse").refused(401).await;
     for part in ["type", "title", "detail", "instance"] {
@@ -179,7 +191,8 @@ async fn logging_out_acts_at_once(backend: Backend) {
     app.post("/v1/auth/refresh", json!({"refresh_token": ada.refresh_token})).refused(401).await;
     app.get("/v1/me").as_(&elsewhere).expect(200).await;
     app.drain().await;
-    let types: Vec<_> = app.events(&elsewhere).await.iter().map(|event| event.text("type").to_owned()).collect();
+    let types: Vec<_> =
+        app.events(&elsewhere).await.iter().map(|event| event.text("type").to_owned()).collect();
     assert_eq!(types, ["user.registered", "user.logged_in", "user.logged_in", "user.logged_out"]);
     app.finish().await;
 }

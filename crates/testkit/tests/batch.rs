@@ -36,7 +36,8 @@ async fn order_is_kept_and_a_bad_one_fails_alone(backend: Backend) {
         let results = answer.json().list("results").to_vec();
         let statuses: Vec<i64> = results.iter().map(|result| result.int("status")).collect();
         assert_eq!(statuses, [201, 422, 201, 422, 422, 422, 422, 201, 422]);
-        let titles: Vec<Option<&str>> = results.iter().map(|result| result["task"]["title"].as_str()).collect();
+        let titles: Vec<Option<&str>> =
+            results.iter().map(|result| result["task"]["title"].as_str()).collect();
         assert_eq!(titles, [Some("a"), None, Some("b"), None, None, None, None, Some("g"), None]);
         for (place, pointer) in [
             (1, "/tasks/1/title"),
@@ -47,7 +48,10 @@ async fn order_is_kept_and_a_bad_one_fails_alone(backend: Backend) {
             (8, "/tasks/8/assignee_id"),
         ] {
             let problem = &results[place]["problem"];
-            assert_eq!((problem.int("status"), problem.texts("errors", "pointer")), (422, vec![pointer.to_owned()]));
+            assert_eq!(
+                (problem.int("status"), problem.texts("errors", "pointer")),
+                (422, vec![pointer.to_owned()])
+            );
         }
         app.drain().await;
         // The last of what happened, not of what was asked for.
@@ -69,7 +73,8 @@ async fn all_may_be_bad(backend: Backend) {
     let ada = app.user("Ada").await;
     let tasks = json!({"tasks": [{"title": ""}, {"title": "a", "assignee_id": "0198f0c0-0000-7000-8000-000000000000"}]});
     let answer = app.post("/v1/tasks/batch", tasks).as_(&ada).expect(207).await;
-    let statuses: Vec<i64> = answer.json().list("results").iter().map(|result| result.int("status")).collect();
+    let statuses: Vec<i64> =
+        answer.json().list("results").iter().map(|result| result.int("status")).collect();
     assert_eq!(statuses, [422, 422]);
     assert_eq!(answer.find("event-id"), None, "nothing happened");
     assert!(app.list(&ada, "/v1/tasks").await.is_empty());
@@ -97,7 +102,9 @@ async fn a_batch_has_its_bounds(backend: Backend) {
 async fn a_batch_costs_a_tenth_for_each_task(backend: Backend) {
     let app = TestApp::start(backend).with("RATE_LIMIT_WRITE", "1/h,20").await;
     let ada = app.user("Ada").await;
-    let batch = |count: usize| app.post("/v1/tasks/batch", json!({"tasks": vec![json!({"title": "a"}); count]})).as_(&ada);
+    let batch = |count: usize| {
+        app.post("/v1/tasks/batch", json!({"tasks": vec![json!({"title": "a"}); count]})).as_(&ada)
+    };
 
     let one = app.post("/v1/tasks", json!({"title": "a"})).as_(&ada).expect(201).await;
     assert_eq!(remaining(&one), "19");
@@ -118,7 +125,8 @@ async fn a_large_batch_is_whole(backend: Backend) {
         .map(|i| json!({"title": format!("{i}"), "description": description, "assignee_id": bob.id, "labels": ["x"]}))
         .collect();
     let answer = app.post("/v1/tasks/batch", json!({"tasks": tasks})).as_(&ada).expect(207).await.json();
-    let titles: Vec<_> = answer.list("results").iter().map(|result| result["task"].text("title").to_owned()).collect();
+    let titles: Vec<_> =
+        answer.list("results").iter().map(|result| result["task"].text("title").to_owned()).collect();
     assert_eq!(titles, (0..500).map(|i| i.to_string()).collect::<Vec<_>>());
     app.drain().await;
     let walked = app.all_pages(&bob, "/v1/tasks?limit=200&sort=created_at").await;

@@ -14,10 +14,14 @@ async fn a_bad_one_among_many_fails_alone(backend: Backend) {
     let nobody = "0198f0c0-0000-7000-8000-000000000000";
     let create = |i: usize| {
         let assignee = if i % 50 == 7 { nobody } else { bob.id.as_str() };
-        let tasks = json!({"tasks": [{"title": format!("{i}"), "assignee_id": assignee}, {"title": format!("{i}")}]});
+        let tasks =
+            json!({"tasks": [{"title": format!("{i}"), "assignee_id": assignee}, {"title": format!("{i}")}]});
         match i % 10 {
             3 => app.post("/v1/tasks/batch", tasks).as_(&ada).send(),
-            _ => app.post("/v1/tasks", json!({"title": format!("{i}"), "assignee_id": assignee})).as_(&ada).send(),
+            _ => app
+                .post("/v1/tasks", json!({"title": format!("{i}"), "assignee_id": assignee}))
+                .as_(&ada)
+                .send(),
         }
     };
     let answers = join_all((0..200).map(create)).await;
@@ -40,7 +44,8 @@ async fn a_full_queue_says_so(backend: Backend) {
     let tasks: Vec<Value> = (0..200).map(|i| json!({"title": format!("{i}")})).collect();
     let (tasks, mut acknowledged, mut refused) = (json!({"tasks": tasks}), HashSet::new(), 0);
     for _ in 0..10 {
-        let answers = join_all((0..16).map(|_| app.post("/v1/tasks/batch", tasks.clone()).as_(&ada).send())).await;
+        let answers =
+            join_all((0..16).map(|_| app.post("/v1/tasks/batch", tasks.clone()).as_(&ada).send())).await;
         for answer in answers {
             if answer.status == 503 {
                 assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0));
@@ -49,7 +54,12 @@ async fn a_full_queue_says_so(backend: Backend) {
                 continue;
             }
             assert_eq!(answer.status, 207, "{}", answer.text());
-            let ids = answer.json().list("results").iter().map(|result| result["task"].text("id").to_owned()).collect::<Vec<_>>();
+            let ids = answer
+                .json()
+                .list("results")
+                .iter()
+                .map(|result| result["task"].text("id").to_owned())
+                .collect::<Vec<_>>();
             acknowledged.extend(ids);
         }
         if refused > 0 && !acknowledged.is_empty() {

@@ -67,10 +67,15 @@ async fn one_sees_what_is_ones_own(backend: Backend) {
     let created = &all[8];
     assert_eq!(created["data"], json!({"task": task}));
     let (subject, schema) = (format!("task/{}", task.text("id")), "/event-types/task.created");
-    for (name, value) in [("specversion", "1.0"), ("subject", &subject), ("dataschema", schema), ("actorid", &ada.id)] {
+    for (name, value) in
+        [("specversion", "1.0"), ("subject", &subject), ("dataschema", schema), ("actorid", &ada.id)]
+    {
         assert_eq!(created.text(name), value);
     }
-    assert!(!all.iter().any(|event| event.to_string().contains("@example.org")), "personal data is on the log");
+    assert!(
+        !all.iter().any(|event| event.to_string().contains("@example.org")),
+        "personal data is on the log"
+    );
     app.get("/v1/events").refused(401).await;
     app.finish().await;
 }
@@ -125,7 +130,8 @@ async fn types_and_families_narrow(backend: Backend) {
     ] {
         assert_eq!(app.list(&ada, &format!("/v1/events?type={types}")).await.len(), expected, "{types}");
     }
-    for bad in ["type=task", "type=*", "type=task.unknown", "after=-1", "after=x", "limit=1000", "colour=red"] {
+    for bad in ["type=task", "type=*", "type=task.unknown", "after=-1", "after=x", "limit=1000", "colour=red"]
+    {
         app.get(&format!("/v1/events?{bad}")).as_(&ada).refused(400).await;
     }
     app.finish().await;
@@ -151,7 +157,9 @@ async fn every_type_has_its_schema(backend: Backend) {
     let ada = app.user("Ada").await;
     let types = app.list(&ada, "/v1/event-types").await;
     let names: Vec<&str> = types.iter().map(|kind| kind.text("type")).collect();
-    assert!(["user.registered", "task.created", "delivery.exhausted"].iter().all(|name| names.contains(name)));
+    assert!(
+        ["user.registered", "task.created", "delivery.exhausted"].iter().all(|name| names.contains(name))
+    );
     for kind in &types {
         assert_eq!(kind["schema"].text("type"), "object", "{kind}");
         assert!(kind["schema"]["properties"].is_object(), "{kind}");

@@ -71,9 +71,11 @@ async fn a_key_is_of_its_user_and_route(backend: Backend) {
     let other = create(&bob, "/tasks").expect(201).await;
     assert!(!replayed(&other));
     assert_ne!(other.json()["id"], first.json()["id"]);
-    let batch = app.post("/tasks/batch", json!({"tasks": [{"title": "a"}]})).as_(&ada).key("k").expect(207).await;
+    let batch =
+        app.post("/tasks/batch", json!({"tasks": [{"title": "a"}]})).as_(&ada).key("k").expect(207).await;
     assert!(!replayed(&batch));
-    let ids = [first.json().text("id").to_owned(), batch.json().list("results")[0]["task"].text("id").to_owned()];
+    let ids =
+        [first.json().text("id").to_owned(), batch.json().list("results")[0]["task"].text("id").to_owned()];
     for id in ids {
         let path = format!("/v1/tasks/{id}/transitions");
         let moved = app.post(&path, json!({"to": "in_progress"})).as_(&ada).key("k").expect(200).await;
@@ -116,7 +118,8 @@ async fn of_parallel_batches_one_is_stored(backend: Backend) {
     let ada = app.user("Ada").await;
     let tasks = json!({"tasks": [{"title": "a"}, {"title": ""}, {"title": "b"}, {"title": "c", "assignee_id": "0198f0c0-0000-7000-8000-000000000000"}]});
     let answer = all_at_once(30, || app.post("/v1/tasks/batch", tasks.clone()).as_(&ada)).await;
-    let statuses: Vec<i64> = answer.json().list("results").iter().map(|result| result.int("status")).collect();
+    let statuses: Vec<i64> =
+        answer.json().list("results").iter().map(|result| result.int("status")).collect();
     assert_eq!(statuses, [201, 422, 201, 422]);
     assert_eq!(app.list(&ada, "/v1/tasks").await.len(), 2);
     app.finish().await;
@@ -130,7 +133,8 @@ async fn of_parallel_moves_one_is_made(backend: Backend) {
     let answer = all_at_once(30, || app.post(&path, json!({"to": "in_progress"})).as_(&ada)).await;
     assert_eq!((answer.status, answer.json().int("version")), (200, 2));
     app.drain().await;
-    let moved = app.events(&ada).await.iter().filter(|event| event.text("type") == "task.status_changed").count();
+    let moved =
+        app.events(&ada).await.iter().filter(|event| event.text("type") == "task.status_changed").count();
     assert_eq!(moved, 1);
     app.finish().await;
 }
@@ -138,12 +142,16 @@ async fn of_parallel_moves_one_is_made(backend: Backend) {
 async fn different_bodies_race_for_one_key(backend: Backend) {
     let app = TestApp::start(backend).await;
     let ada = app.user("Ada").await;
-    let create = |i: usize| app.post("/v1/tasks", json!({"title": format!("{}", i % 2)})).as_(&ada).key("k").send();
+    let create =
+        |i: usize| app.post("/v1/tasks", json!({"title": format!("{}", i % 2)})).as_(&ada).key("k").send();
     let answers = join_all((0..40).map(create)).await;
     let statuses: HashSet<u16> = answers.iter().map(|answer| answer.status).collect();
     assert_eq!(statuses, HashSet::from([201, 422]));
-    let ids: HashSet<_> =
-        answers.iter().filter(|answer| answer.status == 201).map(|answer| answer.json()["id"].to_string()).collect();
+    let ids: HashSet<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 201)
+        .map(|answer| answer.json()["id"].to_string())
+        .collect();
     assert_eq!((ids.len(), app.list(&ada, "/v1/tasks").await.len()), (1, 1));
     app.finish().await;
 }

@@ -41,7 +41,8 @@ async fn users_are_counted_not_addresses(backend: Backend) {
     let app = TestApp::start(backend).with("RATE_LIMIT_WRITE", "1/h,2").await;
     let (ada, bob) = (app.user("Ada").await, app.user("Bob").await);
     let elsewhere = app.login(&ada).await;
-    for (user, expected) in [(&ada, [201, 201, 429]), (&bob, [201, 201, 429]), (&elsewhere, [429, 429, 429])] {
+    for (user, expected) in [(&ada, [201, 201, 429]), (&bob, [201, 201, 429]), (&elsewhere, [429, 429, 429])]
+    {
         let create = |_| app.post("/v1/tasks", json!({"title": "a"})).as_(user);
         assert_eq!(statuses(3, create).await, expected);
     }
@@ -60,7 +61,10 @@ async fn classes_are_counted_apart(backend: Backend) {
     app.post("/v1/auth/login", json!({"email": ada.email, "password": ada.password})).expect(200).await;
     app.post("/v1/auth/login", json!({"email": ada.email, "password": ada.password})).refused(429).await;
     // A good token does not help to guess passwords.
-    app.post("/v1/auth/login", json!({"email": "x@example.org", "password": "y"})).as_(&ada).refused(429).await;
+    app.post("/v1/auth/login", json!({"email": "x@example.org", "password": "y"}))
+        .as_(&ada)
+        .refused(429)
+        .await;
     app.finish().await;
 }
 
@@ -70,8 +74,10 @@ fn login(app: &TestApp, header: &str, value: &str) -> Request {
 }
 
 async fn hearsay_of_a_stranger_is_ignored(backend: Backend) {
-    let app = TestApp::start(backend).with("RATE_LIMIT_AUTH", "1/h,2").with("TRUSTED_PROXIES", "10.0.0.0/8").await;
-    for (i, name) in ["x-forwarded-for", "x-real-ip", "forwarded", "x-forwarded-for"].into_iter().enumerate() {
+    let app =
+        TestApp::start(backend).with("RATE_LIMIT_AUTH", "1/h,2").with("TRUSTED_PROXIES", "10.0.0.0/8").await;
+    for (i, name) in ["x-forwarded-for", "x-real-ip", "forwarded", "x-forwarded-for"].into_iter().enumerate()
+    {
         let value = if name == "forwarded" { format!("for=203.0.113.{i}") } else { format!("203.0.113.{i}") };
         let status = login(&app, name, &value).send().await.status;
         assert_eq!(status, if i < 2 { 401 } else { 429 }, "{name}: {value}");
@@ -80,7 +86,10 @@ async fn hearsay_of_a_stranger_is_ignored(backend: Backend) {
 }
 
 async fn a_trusted_proxy_is_believed(backend: Backend) {
-    let app = TestApp::start(backend).with("RATE_LIMIT_AUTH", "1/h,2").with("TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8").await;
+    let app = TestApp::start(backend)
+        .with("RATE_LIMIT_AUTH", "1/h,2")
+        .with("TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8")
+        .await;
     for (value, expected) in [
         ("203.0.113.1", 401),
         ("203.0.113.1", 401),

@@ -109,7 +109,9 @@ async fn nothing_falls_between_pages(backend: Backend) {
     let app = TestApp::start(backend).await;
     let (admin, ada, bob) = (app.user("Root").await, app.user("Ada").await, app.user("Bob").await);
     let before = many(&app, &ada, &bob, 30).await;
-    for (user, sort) in [(&ada, "created_at"), (&ada, "-created_at"), (&admin, "created_at"), (&admin, "-created_at")] {
+    for (user, sort) in
+        [(&ada, "created_at"), (&ada, "-created_at"), (&admin, "created_at"), (&admin, "-created_at")]
+    {
         let list = format!("/v1/tasks?limit=4&sort={sort}");
         let walk = app.all_pages(user, &list);
         let meanwhile = join_all((0..20).map(|_| app.task(&ada, json!({"title": "new"}))));

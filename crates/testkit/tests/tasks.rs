@@ -111,11 +111,16 @@ async fn a_patch_merges(backend: Backend) {
     let answer = patch(json!({"title": "c", "labels": null, "due_at": null})).expect(200).await;
     let changed = answer.json();
     assert_eq!((answer.header("etag"), changed.int("version")), ("\"v2.0\"", 2));
-    assert_eq!((&changed["title"], &changed["labels"], &changed["due_at"]), (&json!("c"), &json!([]), &Value::Null));
+    assert_eq!(
+        (&changed["title"], &changed["labels"], &changed["due_at"]),
+        (&json!("c"), &json!([]), &Value::Null)
+    );
     for stays in ["description", "type", "priority", "assignee_id", "status", "created_at", "reporter_id"] {
         assert_eq!(changed[stays], task[stays], "{stays}");
     }
-    let answer = patch(json!({"assignee_id": null, "priority": null, "type": null, "description": null})).expect(200).await;
+    let answer = patch(json!({"assignee_id": null, "priority": null, "type": null, "description": null}))
+        .expect(200)
+        .await;
     let emptied = answer.json();
     assert_eq!(emptied["assignee_id"], Value::Null);
     let texts = ["priority", "type", "description"].map(|name| emptied.text(name).to_owned());
@@ -165,7 +170,8 @@ async fn of_two_changes_to_one_version_one_wins(backend: Backend) {
     app.delete(&path).as_(&ada).header("if-match", "\"v1.0\"").refused(412).await;
 
     // Without a version every change finds its place.
-    let many = join_all((0..12).map(|i| app.patch(&path, json!({"title": format!("t{i}")})).as_(&ada).send())).await;
+    let many =
+        join_all((0..12).map(|i| app.patch(&path, json!({"title": format!("t{i}")})).as_(&ada).send())).await;
     let lost = many.iter().filter(|answer| answer.status != 200).map(|answer| answer.text());
     assert_eq!(lost.collect::<Vec<_>>(), Vec::<String>::new());
     assert_eq!(app.read(&ada, &path).await.int("version"), 16);
@@ -220,9 +226,13 @@ async fn a_task_moves_through_its_workflow(backend: Backend) {
         go(json!({"to": to, "resolution": resolution})).refused(409).await;
     }
     let reopened = go(json!({"to": "todo"})).expect(200).await.json();
-    assert_eq!((reopened.text("state"), &reopened["resolution"], &reopened["completed_at"]), ("open", &Value::Null, &Value::Null));
+    assert_eq!(
+        (reopened.text("state"), &reopened["resolution"], &reopened["completed_at"]),
+        ("open", &Value::Null, &Value::Null)
+    );
     app.drain().await;
-    let types: Vec<_> = app.events(&ada).await.iter().skip(3).map(|event| event.text("type").to_owned()).collect();
+    let types: Vec<_> =
+        app.events(&ada).await.iter().skip(3).map(|event| event.text("type").to_owned()).collect();
     let expected = ["status_changed", "status_changed", "completed", "status_changed", "reopened"];
     assert_eq!(types, expected.map(|name| format!("task.{name}")));
     app.finish().await;
@@ -258,7 +268,8 @@ async fn strangers_know_of_nothing(backend: Backend) {
     let app = TestApp::start(backend).await;
     let (admin, ada, eve) = (app.user("Root").await, app.user("Ada").await, app.user("Eve").await);
     let task = app.task(&ada, json!({"title": "a"})).await;
-    let (path, absent) = (format!("/v1/tasks/{}", task.text("id")), "/v1/tasks/0198f0c0-0000-7000-8000-000000000000");
+    let (path, absent) =
+        (format!("/v1/tasks/{}", task.text("id")), "/v1/tasks/0198f0c0-0000-7000-8000-000000000000");
     for path in [path.as_str(), absent, "/v1/tasks/OPS-1", "/v1/tasks/1"] {
         let requests = || {
             [

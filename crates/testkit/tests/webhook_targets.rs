@@ -1,9 +1,10 @@
-//! Where webhooks may go: what is refused when it is saved, and what is blocked when it is dialled.
+//! Where webhooks may go: what is refused when it is saved, and what is blocked when it is dialled. Names that lead
+//! inside need a resolver of one's own: `workers/tests/guard.rs` has them.
 
 use serde_json::json;
 use taskpost_testkit::{Answer, Backend, Fields as _, Starting, TestApp, WebhookSink, both};
 
-both!(a_private_target_is_refused_at_once, a_name_that_leads_inside_is_blocked, what_was_saved_before_is_judged_again);
+both!(a_private_target_is_refused_at_once, what_was_saved_before_is_judged_again, no_redirect_leads_inside,);
 
 /// As an operator runs it.
 fn guarded(backend: Backend) -> Starting {
@@ -42,45 +43,35 @@ async fn a_private_target_is_refused_at_once(backend: Backend) {
     app.finish().await;
 }
 
-async fn a_name_that_leads_inside_is_blocked(backend: Backend) {
-    let sink = WebhookSink::start().await;
-    let app = guarded(backend).with("WEBHOOK_PORTS", format!("443,{}", sink.port())).await;
-    let ada = app.user("Ada").await;
-    // Every machine knows its own name, and it leads to itself.
-    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default().trim().to_owned();
-    let url = format!("http://{host}:{}/hook", sink.port());
-    let hook = json!({"url": url, "event_types": ["task.created"]});
-    let answer = app.post("/v1/webhooks", hook).as_(&ada).send().await;
-    if answer.status == 201 {
-        app.task(&ada, json!({"title": "a"})).await;
-        app.drain().await;
-        let path = format!("/v1/webhooks/{}/attempts", answer.json().text("id"));
-        let attempts = app.list(&ada, &path).await;
-        assert_eq!(attempts.len(), 1, "it is given up at once");
-        assert_eq!(attempts[0].text("outcome"), "blocked");
-        app.expect_dead_letters();
-    } else {
-        assert_eq!(answer.problem().texts("errors", "pointer"), ["/url"]);
-    }
-    assert!(sink.received().is_empty());
-    app.finish().await;
-}
-
 async fn what_was_saved_before_is_judged_again(backend: Backend) {
     let app = TestApp::start(backend).await;
     let ada = app.user("Ada").await;
     let sink = WebhookSink::start().await;
-    sink.always(Answer::status(503));
     let hook = app.hook(&ada, &sink, &["task.created"]).await;
-    // Redirects are where most guards end: each kind leads to a private address, and none is followed.
+    let app = app.stop().await.without("WEBHOOK_ALLOW_PRIVATE").await;
+    app.task(&ada, json!({"title": "a"})).await;
+    app.drain().await;
+    let attempts = app.list(&ada, &format!("/v1/webhooks/{}/attempts", hook.text("id"))).await;
+    assert_eq!((attempts.len(), attempts[0].text("outcome")), (1, "blocked"));
+    assert!(sink.received().is_empty());
+    app.expect_dead_letters();
+    app.finish().await;
+}
+
+async fn no_redirect_leads_inside(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let ada = app.user("Ada").await;
+    let sink = WebhookSink::start().await;
+    let hook = app.hook(&ada, &sink, &["task.created"]).await;
     for status in [301, 302, 303, 307, 308] {
         sink.script([Answer::status(status).header("location", &sink.url("/inside"))]);
         app.task(&ada, json!({"title": "a"})).await;
         app.drain().await;
     }
+    assert_eq!(sink.received().len(), 5);
     assert!(sink.received().iter().all(|one| one.path == "/hook"));
-    let path = format!("/v1/webhooks/{}/attempts", hook.text("id"));
-    assert!(app.list(&ada, &path).await.iter().all(|one| one.text("outcome") == "rejected"));
+    let attempts = app.list(&ada, &format!("/v1/webhooks/{}/attempts", hook.text("id"))).await;
+    assert!(attempts.iter().all(|one| one.text("outcome") == "rejected"), "{attempts:#?}");
     app.expect_dead_letters();
     app.finish().await;
 }

@@ -20,8 +20,11 @@ both!(
     strangers_know_of_no_webhook,
 );
 
+/// The types of what came, sorted, because two of them may change places on their way.
 fn types(sink: &WebhookSink) -> Vec<String> {
-    sink.received().iter().map(|received| received.header("content-type").to_owned() + " " + received.event().text("type")).collect()
+    let mut types: Vec<_> = sink.received().iter().map(|one| one.event().text("type").to_owned()).collect();
+    types.sort();
+    types
 }
 
 async fn attempts(app: &TestApp, user: &User, hook: &Value) -> Vec<Value> {
@@ -66,7 +69,8 @@ async fn an_owner_gets_what_an_owner_sees(backend: Backend) {
     app.task(&ada, json!({"title": "shown", "assignee_id": bob.id})).await;
     app.drain().await;
     assert_eq!(of_admin.received().len(), 3);
-    let titles: Vec<_> = of_bob.received().iter().map(|one| one.event()["data"]["task"].text("title").to_owned()).collect();
+    let titles: Vec<_> =
+        of_bob.received().iter().map(|one| one.event()["data"]["task"].text("title").to_owned()).collect();
     assert_eq!(titles, ["shown", "shown"]);
     app.finish().await;
 }
@@ -81,11 +85,8 @@ async fn types_narrow_what_is_sent(backend: Backend) {
     app.move_task(&ada, &task, json!({"to": "done", "resolution": "done"})).await;
     app.login(&ada).await;
     app.drain().await;
-    let kind = "application/cloudevents+json";
-    let mut got = types(&exact);
-    got.sort();
-    assert_eq!(got, [format!("{kind} task.completed"), format!("{kind} user.logged_in")]);
-    assert_eq!(types(&family), [format!("{kind} user.logged_in")]);
+    assert_eq!(types(&exact), ["task.completed", "user.logged_in"]);
+    assert_eq!(types(&family), ["user.logged_in"]);
     for bad in [json!([]), json!(["task"]), json!(["task.unknown"]), json!(["ta*"]), json!("task.*")] {
         let hook = json!({"url": exact.url("/"), "event_types": bad});
         app.post("/v1/webhooks", hook).as_(&ada).refused(422).await;
@@ -113,7 +114,10 @@ async fn a_failing_receiver_is_tried_again(backend: Backend) {
         assert_eq!(one.body, received[0].body);
     }
     let attempts = attempts(&app, &ada, &hook).await;
-    let seen: Vec<_> = attempts.iter().map(|one| (one.int("number"), one.text("outcome"), one["status_code"].as_i64())).collect();
+    let seen: Vec<_> = attempts
+        .iter()
+        .map(|one| (one.int("number"), one.text("outcome"), one["status_code"].as_i64()))
+        .collect();
     let expected = [
         (1, "failed", Some(500)),
         (2, "failed", Some(408)),
@@ -153,10 +157,7 @@ async fn a_receiver_that_is_gone_is_switched_off(backend: Backend) {
     assert_eq!(off["enabled"], json!(false));
     assert!(off.text("disabled_reason").contains("410"), "{off}");
     // Its owner hears of it by another webhook.
-    let mut told = types(&watch);
-    told.sort();
-    let kind = "application/cloudevents+json";
-    assert_eq!(told, [format!("{kind} delivery.exhausted"), format!("{kind} endpoint.disabled")]);
+    assert_eq!(types(&watch), ["delivery.exhausted", "endpoint.disabled"]);
     app.task(&ada, json!({"title": "b"})).await;
     app.drain().await;
     assert_eq!(sink.received().len(), 1, "nothing is sent while it is off");
@@ -247,7 +248,10 @@ async fn a_webhook_is_changed_and_deleted(backend: Backend) {
     let hook = app.hook(&ada, &sink, &["task.created"]).await;
     let path = format!("/v1/webhooks/{}", hook.text("id"));
     let patch = |patch: Value| app.patch(&path, patch).as_(&ada);
-    let changed = patch(json!({"url": other.url("/new"), "description": "b"})).header("if-match", "\"v1\"").expect(200).await;
+    let changed = patch(json!({"url": other.url("/new"), "description": "b"}))
+        .header("if-match", "\"v1\"")
+        .expect(200)
+        .await;
     assert_eq!((changed.header("etag"), changed.json().text("description")), ("\"v2\"", "b"));
     patch(json!({"description": "c"})).header("if-match", "\"v1\"").refused(412).await;
     for (bad, pointer) in [
@@ -266,9 +270,11 @@ async fn a_webhook_is_changed_and_deleted(backend: Backend) {
     other.always(Answer::status(503));
     app.task(&ada, json!({"title": "b"})).await;
     other.wait_for(2).await;
-    until(async || match attempts(&app, &ada, &hook).await.len() {
-        2 => Ok(()),
-        count => Err(format!("{count} attempts are noted")),
+    until(|| async {
+        match attempts(&app, &ada, &hook).await.len() {
+            2 => Ok(()),
+            count => Err(format!("{count} attempts are noted")),
+        }
     })
     .await;
     app.delete(&path).as_(&ada).expect(204).await;

@@ -23,6 +23,8 @@ use crate::{
 
 /// How long a session lasts without being used.
 const SESSION: Duration = Duration::days(30);
+/// The one letter beyond ASCII whose lower case is an ASCII letter.
+const KELVIN: &str = "\u{212a}";
 /// How many handles are tried for one name before chance decides.
 const HANDLES: usize = 20;
 
@@ -230,8 +232,11 @@ impl Tracker {
     }
 }
 
+/// Without blanks around it, in lower case. The Kelvin sign stays as it is: its lower case is our k, so that it would
+/// open the account of another address.
 fn normal_email(email: &str) -> String {
-    email.trim().to_lowercase()
+    let parts: Vec<String> = email.trim().split(KELVIN).map(str::to_lowercase).collect();
+    parts.join(KELVIN)
 }
 
 fn check_account(email: &str, name: &str, password: &str) -> Result<(), Error> {

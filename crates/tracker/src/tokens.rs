@@ -92,7 +92,8 @@ impl Tokens {
         let decode = |key| jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok();
         let claims = self.verify.iter().find_map(decode).ok_or(Error::Unauthenticated)?.claims;
         let now = now.timestamp();
-        if claims.exp.saturating_add(LEEWAY) < now || claims.nbf.saturating_sub(LEEWAY) > now {
+        let begun = claims.nbf.max(claims.iat).saturating_sub(LEEWAY);
+        if claims.exp.saturating_add(LEEWAY) < now || begun > now {
             return Err(Error::Unauthenticated);
         }
         Ok(Identity { user_id: claims.sub, session_id: claims.sid, roles: claims.roles })

@@ -139,8 +139,8 @@ impl Tracker {
     /// Makes a receiver.
     pub async fn create_webhook(&self, caller: &Caller, input: CreateWebhook) -> Result<WebhookWithSecret, Error> {
         self.check(Some(&input.url), Some(&input.event_types), input.description.as_deref())?;
-        if let Some(format) = input.format.as_deref().filter(|format| *format != FORMAT) {
-            return Err(Error::field("/format", "unknown_format", format!("must be {FORMAT}, is {format}")));
+        if input.format.as_deref().is_some_and(|format| format != FORMAT) {
+            return Err(Error::field("/format", "unknown_format", format!("must be {FORMAT}")));
         }
         if input.project_id.is_some() {
             return Err(Error::field("/project_id", "unknown_project", "there is no such project"));
@@ -256,7 +256,6 @@ impl Tracker {
                 let switch = |endpoint: &mut Endpoint, _| {
                     endpoint.enabled = enabled;
                     endpoint.disabled_reason = (!enabled).then(|| "switched off by its owner".to_owned());
-                    endpoint.failing_since = None;
                 };
                 let endpoint = edit(tx, (viewer, id), None, change.clock.now(), &switch).await?;
                 Ok((Webhook::from(endpoint), None))
@@ -378,10 +377,16 @@ async fn edit(
     change_it: &(dyn Fn(&mut Endpoint, DateTime<Utc>) + Send + Sync),
 ) -> Result<Endpoint, Error> {
     let mut endpoint = found(tx, viewer, id, if_match).await?;
+    let was_enabled = endpoint.enabled;
     change_it(&mut endpoint, now);
+    // Whoever switches it on again starts a new count of its failures.
+    let afresh = endpoint.enabled && !was_enabled;
+    if afresh {
+        endpoint.failing_since = None;
+    }
     endpoint.version += 1;
     endpoint.updated_at = now;
-    endpoints::update(tx, &endpoint).await?;
+    endpoints::update(tx, &endpoint, afresh).await?;
     Ok(endpoint)
 }
 

@@ -211,7 +211,7 @@ impl Stage {
         change(&mut endpoint);
         endpoint.version += 1;
         let mut tx = self.db.begin().await.unwrap();
-        endpoints::update(&mut tx, &endpoint).await.unwrap();
+        endpoints::update(&mut tx, &endpoint, false).await.unwrap();
         tx.commit().await.unwrap();
     }
 

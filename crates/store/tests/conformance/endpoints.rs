@@ -80,7 +80,7 @@ async fn an_endpoint_comes_back_as_stored(store: Store) {
     (endpoint.enabled, endpoint.disabled_reason) = (false, Some("by its owner".to_owned()));
     endpoint.event_types = vec!["*".to_owned()];
     let mut tx = store.begin().await;
-    endpoints::update(&mut tx, &endpoint).await.unwrap();
+    endpoints::update(&mut tx, &endpoint, false).await.unwrap();
     tx.commit().await.unwrap();
     let found = endpoints::by_ids(&mut store.reader().await, &[store.id(), endpoint.id]).await.unwrap();
     assert_eq!(found.iter().map(fields).collect::<Vec<_>>(), [fields(&endpoint)]);
@@ -91,8 +91,8 @@ async fn a_stale_endpoint_is_refused(store: Store) {
     let ada = store.user("ada").await;
     let first = insert(&store, ada.id).await;
     let mut tx = store.begin().await;
-    endpoints::update(&mut tx, &Endpoint { version: 2, ..first.clone() }).await.unwrap();
-    let error = endpoints::update(&mut tx, &Endpoint { version: 2, ..first.clone() }).await.unwrap_err();
+    endpoints::update(&mut tx, &Endpoint { version: 2, ..first.clone() }, false).await.unwrap();
+    let error = endpoints::update(&mut tx, &Endpoint { version: 2, ..first.clone() }, false).await.unwrap_err();
     assert!(matches!(error, StoreError::Stale(_)), "{error:?}");
     tx.rollback().await.unwrap();
     assert_eq!(get(&store, first.id).await.unwrap().version, 1);

@@ -115,6 +115,8 @@ fn unfitting(token: &str) -> Vec<Case> {
         ("SQL for an id", r#"{"title":"a","assignee_id":"' OR 1=1--"}"#, "/assignee_id"),
         ("unknown word", r#"{"title":"a","priority":"most"}"#, "/priority"),
         ("object for a word", r#"{"title":"a","priority":{"low":null}}"#, "/priority"),
+        ("number for a word", r#"{"title":"a","priority":1}"#, "/priority"),
+        ("array for a word", r#"{"title":"a","priority":["low"]}"#, "/priority"),
         ("unknown field", r#"{"title":"a","colour":"red"}"#, "/colour"),
         ("unknown field that needs escapes", r#"{"title":"a","a/b~c":1}"#, "/a~1b~0c"),
         ("unknown field without a name", r#"{"title":"a","":1}"#, "/"),
@@ -131,9 +133,13 @@ fn unfitting(token: &str) -> Vec<Case> {
 
 /// NUL in text is refused before Postgres sees it.
 fn nul(token: &str, task: &str) -> Vec<Case> {
-    let case = |method: &str, target: &str, name: &str| Case::new(method, target, format!("NUL in {name}")).token(token);
-    let hook = |field: &str| json!({"url": "https://example.org", "event_types": ["task.*"], "description": field});
-    let person = |email: &str, name: &str| json!({"email": email, "name": name, "password": "correct horse battery"});
+    let case = |method: &str, target: &str, name: &str| {
+        Case::new(method, target, format!("NUL in {name}")).token(token)
+    };
+    let hook =
+        |field: &str| json!({"url": "https://example.org", "event_types": ["task.*"], "description": field});
+    let person =
+        |email: &str, name: &str| json!({"email": email, "name": name, "password": "correct horse battery"});
     let letter = format!("/v1/admin/dead-letters/{NOBODY}/discard");
     let redrive = format!("/v1/admin/dead-letters/{NOBODY}/redrive");
     let moved = format!("{task}/transitions");
@@ -143,19 +149,35 @@ fn nul(token: &str, task: &str) -> Vec<Case> {
         case("POST", "/v1/tasks", "a description")
             .json(json!({"title": "a", "description": text}).to_string())
             .invalid("/description"),
-        case("POST", "/v1/tasks", "a label").json(json!({"title": "a", "labels": ["b", text]}).to_string()).invalid("/labels/1"),
-        case("POST", "/v1/tasks", "a type").json(json!({"title": "a", "type": text}).to_string()).invalid("/type"),
+        case("POST", "/v1/tasks", "a label")
+            .json(json!({"title": "a", "labels": ["b", text]}).to_string())
+            .invalid("/labels/1"),
+        case("POST", "/v1/tasks", "a type")
+            .json(json!({"title": "a", "type": text}).to_string())
+            .invalid("/type"),
         case("PATCH", task, "a changed title").json(json!({"title": text}).to_string()).invalid("/title"),
-        case("PATCH", task, "a changed description").json(json!({"description": text}).to_string()).invalid("/description"),
-        case("PATCH", task, "a changed label").json(json!({"labels": [text]}).to_string()).invalid("/labels/0"),
+        case("PATCH", task, "a changed description")
+            .json(json!({"description": text}).to_string())
+            .invalid("/description"),
+        case("PATCH", task, "a changed label")
+            .json(json!({"labels": [text]}).to_string())
+            .invalid("/labels/0"),
         case("POST", &moved, "a status").json(json!({"to": text}).to_string()).invalid("/to"),
-        case("POST", &moved, "a resolution").json(json!({"to": "done", "resolution": text}).to_string()).invalid("/resolution"),
-        case("POST", "/v1/auth/register", "a name").json(person("nul@example.org", text).to_string()).invalid("/name"),
-        case("POST", "/v1/auth/register", "an e-mail").json(person("a\0@example.org", "N").to_string()).invalid("/email"),
+        case("POST", &moved, "a resolution")
+            .json(json!({"to": "done", "resolution": text}).to_string())
+            .invalid("/resolution"),
+        case("POST", "/v1/auth/register", "a name")
+            .json(person("nul@example.org", text).to_string())
+            .invalid("/name"),
+        case("POST", "/v1/auth/register", "an e-mail")
+            .json(person("a\0@example.org", "N").to_string())
+            .invalid("/email"),
         case("POST", "/v1/auth/login", "the e-mail of a login")
             .json(json!({"email": "a\0@example.org", "password": "correct horse battery"}).to_string())
             .invalid("/email"),
-        case("POST", "/v1/auth/refresh", "a refresh token").json(json!({"refresh_token": text}).to_string()).expect(&[401, 422]),
+        case("POST", "/v1/auth/refresh", "a refresh token")
+            .json(json!({"refresh_token": text}).to_string())
+            .expect(&[401, 422]),
         case("POST", "/v1/webhooks", "a note").json(hook(text).to_string()).invalid("/description"),
         case("POST", "/v1/webhooks", "a URL")
             .json(json!({"url": "https://example.org/\0", "event_types": ["task.*"]}).to_string())
@@ -164,8 +186,13 @@ fn nul(token: &str, task: &str) -> Vec<Case> {
             .json(json!({"url": "https://example.org", "event_types": ["task.\0"]}).to_string())
             .invalid("/event_types/0"),
         case("POST", &letter, "a reason").json(json!({"reason": text}).to_string()).invalid("/reason"),
-        case("POST", &redrive, "a payload").json(json!({"payload": {"a": text}}).to_string()).expect(&[400, 404, 422]),
-        case("POST", "/v1/tasks", "an Idempotency-Key").header("idempotency-key", b"a\0b").json(r#"{"title":"a"}"#).bare(),
+        case("POST", &redrive, "a payload")
+            .json(json!({"payload": {"a": text}}).to_string())
+            .expect(&[400, 404, 422]),
+        case("POST", "/v1/tasks", "an Idempotency-Key")
+            .header("idempotency-key", b"a\0b")
+            .json(r#"{"title":"a"}"#)
+            .bare(),
         case("GET", "/v1/tasks?status=%00", "a filter").pointer("?status"),
         case("GET", "/v1/tasks?type=bug,%00", "a list of words").pointer("?type"),
         case("GET", "/v1/tasks?assignee_id=%00", "a person").pointer("?assignee_id"),
@@ -182,8 +209,12 @@ fn nul(token: &str, task: &str) -> Vec<Case> {
 fn forms(token: &str) -> Vec<Case> {
     let good = r#"{"title":"a"}"#;
     let case = |name: &str| Case::new("POST", "/v1/tasks", name).token(token);
-    let typed = |kind: &str, body: &[u8]| case(&format!("type {kind}")).header("content-type", kind).body(body).expect(&[415]);
-    let coded = |coding: &str, body: &[u8]| case(&format!("coding {coding}")).header("content-encoding", coding).json(body).expect(&[415]);
+    let typed = |kind: &str, body: &[u8]| {
+        case(&format!("type {kind}")).header("content-type", kind).body(body).expect(&[415])
+    };
+    let coded = |coding: &str, body: &[u8]| {
+        case(&format!("coding {coding}")).header("content-encoding", coding).json(body).expect(&[415])
+    };
     let bomb = bomb::gzip(10_000_000);
     assert!(bomb.len() < 70_000, "a bomb is small");
     let multipart = b"--x\r\ncontent-disposition: form-data; name=\"title\"\r\n\r\na\r\n--x--\r\n";
@@ -202,7 +233,10 @@ fn forms(token: &str) -> Vec<Case> {
         typed("application/json; charset=utf-16", good.as_bytes()),
         typed("application/json; charset=latin1", good.as_bytes()),
         typed("*/*", good.as_bytes()),
-        case("type application/json; charset=utf-8").header("content-type", "application/json; charset=utf-8").body(good).expect(&[201]),
+        case("type application/json; charset=utf-8")
+            .header("content-type", "application/json; charset=utf-8")
+            .body(good)
+            .expect(&[201]),
         coded("gzip", &bomb),
         coded("x-gzip", &bomb),
         coded("GZIP", &bomb),
@@ -211,7 +245,11 @@ fn forms(token: &str) -> Vec<Case> {
         coded("zstd", good.as_bytes()),
         coded("identity, gzip", &bomb),
         coded("gzip, gzip", &bomb),
-        case("two codings").header("content-encoding", "identity").header("content-encoding", "gzip").json(&bomb).expect(&[415]),
+        case("two codings")
+            .header("content-encoding", "identity")
+            .header("content-encoding", "gzip")
+            .json(&bomb)
+            .expect(&[415]),
         case("coding identity").header("content-encoding", "identity").json(good).expect(&[201]),
         post(token, "text of 10 MB", &large).expect(&[413]),
         post(token, "text of 10 MB in chunks", &large).chunked().expect(&[413]),
@@ -219,7 +257,8 @@ fn forms(token: &str) -> Vec<Case> {
             .token(token)
             .json(format!("{{\"tasks\":[{large}]}}"))
             .expect(&[413]),
-        post(token, "text of 250,000 letters", format!("{{\"title\":\"{}\"}}", "a".repeat(250_000))).invalid("/title"),
+        post(token, "text of 250,000 letters", format!("{{\"title\":\"{}\"}}", "a".repeat(250_000)))
+            .invalid("/title"),
     ]
 }
 
@@ -255,7 +294,8 @@ fn batches(token: &str) -> Vec<Case> {
         whole("no tasks", "{}").invalid("/tasks"),
         whole("empty", r#"{"tasks":[]}"#).invalid("/tasks"),
         whole("an array of its own", r#"[{"title":"a"}]"#).invalid(""),
-        whole("invalid UTF-8 further on", "{\"tasks\":[{\"title\":\"a\"}],\"x\":\"\\ud800\"}").expect(&[400, 422]),
+        whole("invalid UTF-8 further on", "{\"tasks\":[{\"title\":\"a\"}],\"x\":\"\\ud800\"}")
+            .expect(&[400, 422]),
     ]
 }
 

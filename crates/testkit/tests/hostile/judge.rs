@@ -32,9 +32,32 @@ const HEADERS: [&str; 21] = [
 
 /// What tells of our inside: traces, paths, SQL, the libraries, and tables whose names are no words of the interface.
 const INSIDE: [&str; 26] = [
-    "panicked", "backtrace", "thread '", "unwrap", ".rs", "src/", "/work", "/tmp", "/home", "/usr", "sqlx", "sqlite",
-    "postgres", "select ", "insert ", "update ", "constraint", "syntax error", "relation \"", "idempotency_keys",
-    "refresh_tokens", "log_head", "outbox", "dead_letters", "endpoints", "jsonwebtoken",
+    "panicked",
+    "backtrace",
+    "thread '",
+    "unwrap",
+    ".rs",
+    "src/",
+    "/work",
+    "/tmp",
+    "/home",
+    "/usr",
+    "sqlx",
+    "sqlite",
+    "postgres",
+    "select ",
+    "insert ",
+    "update ",
+    "constraint",
+    "syntax error",
+    "relation \"",
+    "idempotency_keys",
+    "refresh_tokens",
+    "log_head",
+    "outbox",
+    "dead_letters",
+    "endpoints",
+    "jsonwebtoken",
 ];
 
 /// Everything that is wrong with an answer.
@@ -94,7 +117,8 @@ fn problem(case: &Case, answer: &Raw) -> Result<(), String> {
     if !whole {
         return Err(format!("a part of the problem is missing or not right: {text}"));
     }
-    let pointers: Vec<&str> = problem["errors"].as_array().into_iter().flatten().filter_map(pointer).collect();
+    let pointers: Vec<&str> =
+        problem["errors"].as_array().into_iter().flatten().filter_map(pointer).collect();
     match &case.pointer {
         Some(wanted) if !pointers.contains(&wanted.as_str()) => {
             Err(format!("no error at {wanted:?}, only at {pointers:?}: {text}"))

@@ -1,6 +1,6 @@
 //! Hostile inputs and what they are answered, as one table: a file for each of its rows, each on a running app with
 //! either database. [`row::Row`] sends the cases and judges after every one what must hold of all.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![expect(clippy::expect_used, reason = "a test may stop at the first surprise")]
 
 mod bomb;
 mod case;

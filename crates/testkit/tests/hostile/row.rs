@@ -33,6 +33,7 @@ const STATE: &str = "SELECT CAST(
 pub(crate) struct Row {
     pub(crate) app: TestApp,
     name: &'static str,
+    began: Instant,
     cases: usize,
     failures: Vec<String>,
     _turn: Turn,
@@ -42,13 +43,17 @@ impl Row {
     /// Starts a row on an app of its own.
     pub(crate) async fn start(name: &'static str, app: Starting) -> Self {
         let turn = Turn::Shared { _guard: TURN.read().await };
-        Self { app: app.await, name, cases: 0, failures: Vec::new(), _turn: turn }
+        Self::new(name, app.await, turn)
     }
 
     /// Starts a row that has the machine to itself, as far as these tests go.
     pub(crate) async fn alone(name: &'static str, app: Starting) -> Self {
         let turn = Turn::Alone { _guard: TURN.write().await };
-        Self { app: app.await, name, cases: 0, failures: Vec::new(), _turn: turn }
+        Self::new(name, app.await, turn)
+    }
+
+    fn new(name: &'static str, app: TestApp, turn: Turn) -> Self {
+        Self { app, name, began: Instant::now(), cases: 0, failures: Vec::new(), _turn: turn }
     }
 
     /// Asks each case and judges its answer.
@@ -118,12 +123,12 @@ impl Row {
         let well = health.status == 200 && health.json()["status"] == "ok";
         self.claim("health at the end", well, || health.text());
         let (name, backend) = (self.name, self.app.backend());
-        println!("{name} on {backend:?}: {} cases, {} failed", self.cases, self.failures.len());
+        let (failed, took) = (self.failures.len(), self.began.elapsed());
+        println!("{name} on {backend:?}: {} cases, {failed} failed, {took:.1?}", self.cases);
         assert!(self.cases >= least, "{name} has only {} cases", self.cases);
         assert!(
             self.failures.is_empty(),
-            "{name} on {backend:?}, {} of {} cases:\n{}",
-            self.failures.len(),
+            "{name} on {backend:?}, {failed} of {} cases:\n{}",
             self.cases,
             self.failures.join("\n")
         );
