@@ -33,14 +33,21 @@ pub(crate) fn values(table: &str, columns: &[(&str, &str)], rows: usize, suffix:
     sql
 }
 
-/// Cuts rows into chunks of 256, 128, … 1, so that few statement texts exist and each stays prepared.
+/// The most rows that go into one statement whatever their number; more are cut.
+const WHOLE: usize = 64;
+
+/// Cuts rows into chunks of 256, 128 or at most 64, so that few statement texts exist and each stays prepared, and yet
+/// an ordinary group is one statement: each costs a switch to SQLite's thread and back.
 pub(crate) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         if rows.is_empty() {
             return None;
         }
-        let largest = 1_usize << rows.len().ilog2();
-        let (chunk, rest) = rows.split_at(largest.min(256));
+        let size = match rows.len() {
+            few @ ..=WHOLE => few,
+            many => (1_usize << many.ilog2()).min(256),
+        };
+        let (chunk, rest) = rows.split_at(size);
         rows = rest;
         Some(chunk)
     })
@@ -92,11 +99,11 @@ mod tests {
 
     #[test]
     fn chunks_cover_all_rows_in_order_with_few_sizes() {
-        for n in [0, 1, 2, 3, 63, 64, 255, 256, 257, 500] {
+        for n in [0, 1, 2, 3, 63, 64, 65, 127, 255, 256, 257, 500] {
             let rows: Vec<usize> = (0..n).collect();
             let pieces: Vec<&[usize]> = chunks(&rows).collect();
             assert_eq!(pieces.concat(), rows);
-            assert!(pieces.iter().all(|piece| piece.len().is_power_of_two() && piece.len() <= 256));
+            assert!(pieces.iter().all(|piece| piece.len() <= 64 || matches!(piece.len(), 128 | 256)));
         }
     }
 

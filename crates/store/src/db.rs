@@ -75,7 +75,7 @@ impl Db {
             .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(256)
             .pragma("secure_delete", "ON")
-            .pragma("wal_autocheckpoint", "4000")
+            .pragma("wal_autocheckpoint", "16000")
             .pragma("cache_size", "-8000");
         let write = SqlitePoolOptions::new()
             .max_connections(1)

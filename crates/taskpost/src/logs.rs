@@ -1,5 +1,7 @@
 //! Logs: structured, to standard error, for people or for machines.
 
+use std::io::IsTerminal as _;
+
 use taskpost_common::config::LogFormat;
 use tracing_subscriber::EnvFilter;
 
@@ -10,6 +12,6 @@ pub fn start(format: LogFormat) {
     // A second start, as in tests, changes nothing.
     let _ = match format {
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
-        LogFormat::Pretty => logs.with_target(false).try_init(),
+        LogFormat::Pretty => logs.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
 }

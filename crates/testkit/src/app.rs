@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ const STOP: Duration = Duration::from_secs(8);
 #[must_use = "await it to start the app"]
 pub struct Starting {
     backend: Backend,
-    place: Place,
+    place: Arc<Place>,
     variables: BTreeMap<String, String>,
     clock: Clock,
 }
@@ -85,7 +85,7 @@ pub struct TestApp {
     backend: Backend,
     client: Client,
     running: Option<Running>,
-    place: Option<Place>,
+    place: Option<Arc<Place>>,
     variables: BTreeMap<String, String>,
     dead_letters: AtomicBool,
     unfinished: AtomicBool,
@@ -102,7 +102,7 @@ impl Deref for TestApp {
 impl TestApp {
     /// Starts an app on a free port, with a data folder and a database of its own.
     pub fn start(backend: Backend) -> Starting {
-        let place = Place::new(backend);
+        let place = Arc::new(Place::new(backend));
         Starting { backend, variables: place.variables(), place, clock: Clock::system() }
     }
 
@@ -131,10 +131,20 @@ impl TestApp {
         database::number(self.db(), sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// Runs statements, for what nobody can do through a public door.
+    pub async fn execute(&self, sql: &'static str) {
+        database::execute(self.db(), sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The clock it runs on.
+    pub fn clock(&self) -> &Clock {
+        self.running().tracker.clock()
+    }
+
     /// Waits until nothing moves any more: the outbox is empty, every consumer group is at the head of the log, and
     /// no delivery is under way or due within the next seconds.
     pub async fn drain(&self) {
-        drain::drain(self.db(), self.running().tracker.clock()).await;
+        drain::drain(self.db(), self.clock()).await;
     }
 
     /// As [`Client::hook`], but without what happened before: a new webhook also gets events on which its consumer
@@ -164,6 +174,13 @@ impl TestApp {
         self.unfinished.store(true, Ordering::Relaxed);
     }
 
+    /// Another process of the same instance: the same data folder, the same database, a port of its own. Finish it first.
+    pub fn beside(&self) -> Starting {
+        let place = Arc::clone(self.place.as_ref().expect("the app runs"));
+        let clock = self.clock().clone();
+        Starting { backend: self.backend, place, variables: self.variables.clone(), clock }
+    }
+
     /// Shuts down as it is, to be started again with the same data.
     pub async fn stop(mut self) -> Starting {
         let running = self.running.take().expect("the app runs");
@@ -181,7 +198,9 @@ impl TestApp {
         let began = Instant::now();
         running.shut_down().await;
         assert!(began.elapsed() < STOP, "an idle app took {:?} to shut down", began.elapsed());
-        self.place.take().expect("the app runs").remove().await;
+        if let Some(place) = self.place.take().and_then(Arc::into_inner) {
+            place.remove().await;
+        }
     }
 
     async fn check(&self) {

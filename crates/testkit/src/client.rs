@@ -95,8 +95,9 @@ impl Client {
         self.request(Method::DELETE, path)
     }
 
-    /// Any request.
-    pub fn request(&self, method: Method, path: &str) -> Request {
+    /// Any request; a method is its name or a [`Method`].
+    pub fn request(&self, method: impl TryInto<Method, Error: std::fmt::Debug>, path: &str) -> Request {
+        let method = method.try_into().expect("a method");
         let what = format!("{method} {path}");
         Request { what, builder: self.http.request(method, self.url(path)) }
     }

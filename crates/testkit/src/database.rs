@@ -25,10 +25,10 @@ pub(crate) async fn counts(
     }
 }
 
-/// Runs a statement.
+/// Runs statements.
 pub(crate) async fn execute(db: &Db, sql: &'static str) -> Result<(), sqlx::Error> {
     match db {
-        Db::Postgres { write, .. } => sqlx::query(sql).execute(write).await.map(drop),
-        Db::Sqlite { write, .. } => sqlx::query(sql).execute(write).await.map(drop),
+        Db::Postgres { write, .. } => sqlx::raw_sql(sql).execute(write).await.map(drop),
+        Db::Sqlite { write, .. } => sqlx::raw_sql(sql).execute(write).await.map(drop),
     }
 }

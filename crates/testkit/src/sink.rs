@@ -10,7 +10,7 @@ use std::{
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
-use standardwebhooks::{Webhook, WebhookError};
+use standardwebhooks::Webhook;
 use tokio::{
     io::{self, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -121,8 +121,8 @@ impl Received {
     }
 
     /// Whether the signature fits this secret, by the reference implementation of Standard Webhooks.
-    pub fn verify(&self, secret: &str) -> Result<(), WebhookError> {
-        Webhook::new(secret)?.verify(self.body.as_bytes(), &self.headers)
+    pub fn is_signed_by(&self, secret: &str) -> bool {
+        Webhook::new(secret).is_ok_and(|webhook| webhook.verify(self.body.as_bytes(), &self.headers).is_ok())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use taskpost_testkit::{Backend, Fields as _, Request, Response, TestApp, User, both};
+use taskpost_testkit::{Answer, Backend, Fields as _, Request, Response, TestApp, User, WebhookSink, both};
 
 both!(
     a_repeat_gets_the_same_answer,
@@ -14,6 +14,8 @@ both!(
     of_parallel_batches_one_is_stored,
     of_parallel_moves_one_is_made,
     different_bodies_race_for_one_key,
+    every_other_change_is_made_once,
+    a_secret_is_kept_under_no_key,
 );
 
 fn replayed(answer: &Response) -> bool {
@@ -130,7 +132,7 @@ async fn of_parallel_moves_one_is_made(backend: Backend) {
     let ada = app.user("Ada").await;
     let task = app.task(&ada, json!({"title": "a"})).await;
     let path = format!("/v1/tasks/{}/transitions", task.text("id"));
-    let answer = all_at_once(30, || app.post(&path, json!({"to": "in_progress"})).as_(&ada)).await;
+    let answer = all_at_once(10, || app.post(&path, json!({"to": "in_progress"})).as_(&ada)).await;
     assert_eq!((answer.status, answer.json().int("version")), (200, 2));
     app.drain().await;
     let moved =
@@ -153,5 +155,51 @@ async fn different_bodies_race_for_one_key(backend: Backend) {
         .map(|answer| answer.json()["id"].to_string())
         .collect();
     assert_eq!((ids.len(), app.list(&ada, "/v1/tasks").await.len()), (1, 1));
+    app.finish().await;
+}
+
+async fn every_other_change_is_made_once(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let ada = app.user("Ada").await;
+    let sink = WebhookSink::start().await;
+    let hook = app.hook(&ada, &sink, &["task.created"]).await;
+    let hook = format!("/v1/webhooks/{}", hook.text("id"));
+    for path in [
+        format!("{hook}/test"),
+        format!("{hook}/disable"),
+        format!("{hook}/enable"),
+        "/v1/notifications/read-all".to_owned(),
+    ] {
+        all_at_once(8, || app.post(&path, None).as_(&ada)).await;
+        app.drain().await;
+    }
+    assert_eq!(sink.received().len(), 1, "one test was sent");
+    assert_eq!(app.read(&ada, &hook).await.int("version"), 3);
+
+    sink.always(Answer::status(400));
+    app.task(&ada, json!({"title": "a"})).await;
+    app.drain().await;
+    let letter = app.list(&ada, "/v1/admin/dead-letters").await.remove(0);
+    sink.always(Answer::status(204));
+    let path = format!("/v1/admin/dead-letters/{}/redrive", letter.text("id"));
+    let redriven = all_at_once(8, || app.post(&path, json!({})).as_(&ada)).await;
+    assert_eq!(redriven.status, 202);
+    app.drain().await;
+    assert_eq!(sink.received().len(), 3);
+    app.finish().await;
+}
+
+async fn a_secret_is_kept_under_no_key(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let ada = app.user("Ada").await;
+    let hook = json!({"url": "https://hooks.example.org/", "event_types": ["task.completed"]});
+    let create = || app.post("/v1/webhooks", hook.clone()).as_(&ada).key("k");
+    let (first, second) = (create().expect(201).await, create().expect(201).await);
+    assert_ne!(first.json()["secret"], second.json()["secret"]);
+    let rotate = format!("/v1/webhooks/{}/rotate-secret", first.json().text("id"));
+    for _ in 0..2 {
+        assert!(!replayed(&app.post(&rotate, None).as_(&ada).key("k").expect(200).await));
+    }
+    assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 0);
     app.finish().await;
 }

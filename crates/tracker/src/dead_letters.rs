@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use taskpost_common::{
     DeadLetterId, DeliveryId, EventId, Position,
     user::Role,
@@ -74,10 +74,10 @@ pub struct LetterAttempt {
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redrive {
-    /// Another payload in place of the kept one.
+    /// Another payload in place of the kept one: a JSON object, taken to the byte.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    pub payload: Option<Value>,
+    pub payload: Option<Box<RawValue>>,
 }
 
 /// Why a letter is put away.
@@ -113,10 +113,10 @@ impl Tracker {
     /// its group, which takes the letter from here.
     pub async fn redrive(&self, caller: &Caller, id: DeadLetterId, input: Redrive, once: Once<Letter>) -> Result<Answered, Error> {
         caller.require(Role::Admin)?;
-        if input.payload.as_ref().is_some_and(|payload| !payload.is_object()) {
+        if input.payload.as_ref().is_some_and(|payload| !payload.get().starts_with('{')) {
             return Err(Error::field("/payload", "wrong_type", "must be a JSON object"));
         }
-        let payload = input.payload.map(|payload| payload.to_string());
+        let payload = input.payload.map(|payload| payload.get().to_owned());
         let by = caller.user_id();
         let answered = self
             .change_once(caller, once, move |tx, change| {

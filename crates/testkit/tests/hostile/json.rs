@@ -334,12 +334,5 @@ fn doors(token: &str, task: &str) -> Vec<Case> {
             case("gzip").header("content-encoding", "gzip").json(bomb::gzip(1_000)).expect(&[415]),
         ]);
     }
-    let redrive = format!("{letter}/redrive");
-    cases.push(
-        Case::new("POST", &redrive, "repeated key in a payload")
-            .token(token)
-            .json(r#"{"payload":{"a":1,"a":2}}"#)
-            .expect(&[400, 422]),
-    );
     cases
 }
