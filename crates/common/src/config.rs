@@ -136,14 +136,21 @@ impl Config {
     pub fn load(var: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         for &name in NOT_YET {
             if var(name).is_some_and(|value| !value.is_empty()) {
-                return Err(ConfigError { name, problem: "not supported by this version; unset it".to_owned() });
+                return Err(ConfigError {
+                    name,
+                    problem: "not supported by this version; unset it".to_owned(),
+                });
             }
         }
         let mut vars = Vars { var: &var, seen: Vec::new() };
-        let production = vars.one_of("ENVIRONMENT", "development", &["development", "test", "production"])? == "production";
+        let production = vars.one_of("ENVIRONMENT", "development", &["development", "test", "production"])?
+            == "production";
         let database = vars.database()?;
         let config = Self {
-            http: (vars.parse("HTTP_HOST", "127.0.0.1", "an IP address")?, vars.parse("HTTP_PORT", "3000", "a port")?),
+            http: (
+                vars.parse("HTTP_HOST", "127.0.0.1", "an IP address")?,
+                vars.parse("HTTP_PORT", "3000", "a port")?,
+            ),
             data_dir: PathBuf::from(vars.text("DATA_DIR", "./data")),
             database,
             jwt_secrets: vars.jwt_secrets(production)?,
@@ -156,7 +163,11 @@ impl Config {
                 auth: vars.parse("RATE_LIMIT_AUTH", "60/m,30", "rate/unit[,burst] such as 60/m,30")?,
                 write: vars.parse("RATE_LIMIT_WRITE", "200/s,400", "rate/unit[,burst] such as 200/s,400")?,
                 read: vars.parse("RATE_LIMIT_READ", "500/s,1000", "rate/unit[,burst] such as 500/s,1000")?,
-                trusted_proxies: vars.parse("TRUSTED_PROXIES", "", "a comma list of addresses or networks")?,
+                trusted_proxies: vars.parse(
+                    "TRUSTED_PROXIES",
+                    "",
+                    "a comma list of addresses or networks",
+                )?,
             },
             retry_delays: vars.delays("RETRY_DELAYS", "5s,30s,5m,30m,2h")?,
             webhooks: Webhooks {
@@ -208,7 +219,12 @@ impl Vars<'_> {
         said.map(SecretString::from)
     }
 
-    fn parse<T: FromStr>(&mut self, name: &'static str, default: &str, expected: &str) -> Result<T, ConfigError> {
+    fn parse<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        default: &str,
+        expected: &str,
+    ) -> Result<T, ConfigError> {
         let text = self.text(name, default);
         text.parse().map_err(|_| wrong(name, &text, expected))
     }
@@ -242,7 +258,12 @@ impl Vars<'_> {
         if allowed.contains(&text.as_str()) { Ok(text) } else { Err(wrong(name, &text, &allowed.join(", "))) }
     }
 
-    fn list<T: FromStr>(&mut self, name: &'static str, default: &str, expected: &str) -> Result<Vec<T>, ConfigError> {
+    fn list<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        default: &str,
+        expected: &str,
+    ) -> Result<Vec<T>, ConfigError> {
         let text = self.text(name, default);
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
         items.map(|item| item.parse().map_err(|_| wrong(name, &text, expected))).collect()
@@ -358,7 +379,10 @@ mod tests {
             ("COMMIT_QUEUE", "0", "above 0"),
         ] {
             match load(&[(name, value)]) {
-                Err(error) => assert!(error.to_string().starts_with(name) && error.to_string().contains(says), "{error}"),
+                Err(error) => assert!(
+                    error.to_string().starts_with(name) && error.to_string().contains(says),
+                    "{error}"
+                ),
                 Ok(_) => assert!(value.is_empty(), "{name}={value} was taken"),
             }
         }

@@ -49,7 +49,12 @@ impl CursorKey {
     }
 
     /// Makes a cursor that holds `key` for `scope`.
-    pub fn seal<K: Serialize>(&self, scope: &str, key: K, now: DateTime<Utc>) -> Result<String, serde_json::Error> {
+    pub fn seal<K: Serialize>(
+        &self,
+        scope: &str,
+        key: K,
+        now: DateTime<Utc>,
+    ) -> Result<String, serde_json::Error> {
         let mut bytes = serde_json::to_vec(&Sealed { key, until: (now + LIFETIME).timestamp() })?;
         let tag = mac(&self.0, &[scope.as_bytes(), &bytes]);
         bytes.extend_from_slice(&tag[..MAC_BYTES]);
@@ -57,7 +62,12 @@ impl CursorKey {
     }
 
     /// Gives back what was sealed for the same scope.
-    pub fn open<K: DeserializeOwned>(&self, scope: &str, cursor: &str, now: DateTime<Utc>) -> Result<K, InvalidCursor> {
+    pub fn open<K: DeserializeOwned>(
+        &self,
+        scope: &str,
+        cursor: &str,
+        now: DateTime<Utc>,
+    ) -> Result<K, InvalidCursor> {
         if cursor.len() > LONGEST {
             return Err(InvalidCursor::Forged);
         }
@@ -106,7 +116,10 @@ mod tests {
         let cursor = key.seal("user 1, open", 42_i64, now()).unwrap();
         assert_eq!(key.open::<i64>("user 1, open", &cursor, now()), Ok(42));
         assert_eq!(key.open::<i64>("user 2, open", &cursor, now()), Err(InvalidCursor::Forged));
-        assert_eq!(CursorKey::derive(b"other").open::<i64>("user 1, open", &cursor, now()), Err(InvalidCursor::Forged));
+        assert_eq!(
+            CursorKey::derive(b"other").open::<i64>("user 1, open", &cursor, now()),
+            Err(InvalidCursor::Forged)
+        );
         let later = now() + LIFETIME + Duration::seconds(1);
         assert_eq!(key.open::<i64>("user 1, open", &cursor, later), Err(InvalidCursor::Expired));
     }

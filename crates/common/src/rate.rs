@@ -76,9 +76,12 @@ mod tests {
 
     #[test]
     fn reads_and_prints_rates() {
-        for (text, shown, window) in
-            [("200/s,400", "200/s,400", 2), ("60/m,30", "60/m,30", 30), ("5/h", "5/h,5", 3600), (" 7 / s , 1", "7/s,1", 1)]
-        {
+        for (text, shown, window) in [
+            ("200/s,400", "200/s,400", 2),
+            ("60/m,30", "60/m,30", 30),
+            ("5/h", "5/h,5", 3600),
+            (" 7 / s , 1", "7/s,1", 1),
+        ] {
             let rate: Rate = text.parse().unwrap();
             assert_eq!((rate.to_string().as_str(), rate.window_seconds()), (shown, window), "{text}");
         }

@@ -81,14 +81,18 @@ impl Limiter {
     /// Forgets keys that are back at their full allowance. Call it every minute or so.
     pub fn forget_idle(&self) {
         match self {
-            Self::Local(local) => [&local.auth, &local.write, &local.read].into_iter().for_each(Bucket::forget_idle),
+            Self::Local(local) => {
+                [&local.auth, &local.write, &local.read].into_iter().for_each(Bucket::forget_idle);
+            }
         }
     }
 
     /// How many keys are remembered.
     pub fn keys(&self) -> usize {
         match self {
-            Self::Local(local) => local.auth.limiter.len() + local.write.limiter.len() + local.read.limiter.len(),
+            Self::Local(local) => {
+                local.auth.limiter.len() + local.write.limiter.len() + local.read.limiter.len()
+            }
         }
     }
 
@@ -148,7 +152,9 @@ impl Bucket {
                 retry_after: not_until.wait_time_from(self.clock.now()),
             },
             // Not reachable, as the cost is at most the burst; refusing is the safe answer.
-            Err(_) => Decision { allowed: false, rate: self.rate, remaining: 0, retry_after: self.rate.period() },
+            Err(_) => {
+                Decision { allowed: false, rate: self.rate, remaining: 0, retry_after: self.rate.period() }
+            }
         }
     }
 

@@ -110,7 +110,10 @@ mod tests {
     #[test]
     fn both_texts_name_the_same_columns() {
         let columns = [("id", "uuid"), ("title", "text")];
-        assert_eq!(unnest("t", &columns, "X"), "INSERT INTO t (id, title) SELECT * FROM UNNEST($1::uuid[], $2::text[]) X");
+        assert_eq!(
+            unnest("t", &columns, "X"),
+            "INSERT INTO t (id, title) SELECT * FROM UNNEST($1::uuid[], $2::text[]) X"
+        );
         assert_eq!(values("t", &columns, 2, "X"), "INSERT INTO t (id, title) VALUES (?,?),(?,?) X");
     }
 }

@@ -54,7 +54,8 @@ impl Db {
         let pool = || PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
         let read = pool().connect_with(options.clone()).await?;
         // A cancelled begin() leaves its transaction open on the connection; nobody may inherit it.
-        let clean = pool().after_release(|connection, _| Box::pin(async move { roll_back(connection).await }));
+        let clean =
+            pool().after_release(|connection, _| Box::pin(async move { roll_back(connection).await }));
         let write = clean.connect_lazy_with(options);
         if let Some(schema) = schema {
             let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
@@ -100,7 +101,11 @@ impl Db {
                 // because another process may be migrating and a large table takes its time.
                 let options = write.connect_options().as_ref().clone();
                 let options = options.options([("statement_timeout", MIGRATE), ("lock_timeout", MIGRATE)]);
-                let alone = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE).connect_with(options).await?;
+                let alone = PgPoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(ACQUIRE)
+                    .connect_with(options)
+                    .await?;
                 POSTGRES.run(&alone).await?;
                 alone.close().await;
             }
@@ -152,9 +157,12 @@ impl Db {
     pub async fn check_writable(&self) -> Result<(), StoreError> {
         match self {
             Self::Postgres { write, .. } => {
-                let (read_only,): (String,) = sqlx::query_as("SHOW transaction_read_only").fetch_one(write).await?;
+                let (read_only,): (String,) =
+                    sqlx::query_as("SHOW transaction_read_only").fetch_one(write).await?;
                 if read_only == "on" {
-                    return Err(StoreError::Unavailable(sqlx::Error::Protocol("the server is read-only".into())));
+                    return Err(StoreError::Unavailable(sqlx::Error::Protocol(
+                        "the server is read-only".into(),
+                    )));
                 }
                 Ok(())
             }
@@ -268,7 +276,9 @@ async fn roll_back(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Er
 
 /// Options with our time limits, and the schema to make.
 fn postgres_options(url: &str) -> Result<(PgConnectOptions, Option<String>), StoreError> {
-    let bad = || StoreError::Config("DATABASE_URL: expected postgres://user:password@host:port/database".to_owned());
+    let bad = || {
+        StoreError::Config("DATABASE_URL: expected postgres://user:password@host:port/database".to_owned())
+    };
     let mut parsed = Url::parse(url).map_err(|_| bad())?;
     let (schema, others): (Vec<_>, Vec<_>) = parsed
         .query_pairs()
@@ -279,7 +289,10 @@ fn postgres_options(url: &str) -> Result<(PgConnectOptions, Option<String>), Sto
         parsed.query_pairs_mut().extend_pairs(others);
     }
     let schema = schema.into_iter().next_back().map(|(_, name)| name);
-    if schema.as_deref().is_some_and(|name| name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')) {
+    if schema
+        .as_deref()
+        .is_some_and(|name| name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+    {
         return Err(StoreError::Config("DATABASE_URL: schema= takes letters, digits and _".to_owned()));
     }
     let mut options = PgConnectOptions::from_str(parsed.as_str())

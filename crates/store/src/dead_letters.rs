@@ -108,7 +108,8 @@ pub async fn insert(tx: &mut Tx, letter: &NewLetter) -> Result<(), StoreError> {
 /// The handler and the reason with its numbers and ids taken out, so that failures of one kind fall together.
 fn fingerprint(handler: &str, reason: &str) -> String {
     let plain = |word: &str| !word.chars().any(|c| c.is_ascii_digit());
-    let words: Vec<&str> = reason.split_whitespace().map(|word| if plain(word) { word } else { "#" }).collect();
+    let words: Vec<&str> =
+        reason.split_whitespace().map(|word| if plain(word) { word } else { "#" }).collect();
     let mut text = format!("{handler}: {}", words.join(" "));
     if let Some((end, _)) = text.char_indices().nth(120) {
         text.truncate(end);
@@ -193,7 +194,8 @@ pub async fn get(session: &mut Session, id: DeadLetterId) -> Result<Option<DeadL
 
 /// How many letters are dead, up to a hundred thousand.
 pub async fn count_dead(session: &mut Session) -> Result<i64, StoreError> {
-    const SQL: &str = "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE state = 'dead' LIMIT 100000) AS dead";
+    const SQL: &str =
+        "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE state = 'dead' LIMIT 100000) AS dead";
     let (count,): (i64,) = on!(session, |c| sqlx::query_as(SQL).fetch_one(c).await?);
     Ok(count)
 }
@@ -208,7 +210,13 @@ pub enum Verdict<'a> {
 }
 
 /// Decides a letter once; `false` when it is not dead any more.
-pub async fn resolve(tx: &mut Tx, id: DeadLetterId, verdict: Verdict<'_>, by: UserId, now: DateTime<Utc>) -> Result<bool, StoreError> {
+pub async fn resolve(
+    tx: &mut Tx,
+    id: DeadLetterId,
+    verdict: Verdict<'_>,
+    by: UserId,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
     const SQL: &str = "
         UPDATE dead_letters SET state = $1, resolve_reason = $2, resolved_by = $3, resolved_at = $4
         WHERE id = $5 AND state = 'dead'";
@@ -252,8 +260,13 @@ pub async fn request_redrive(
 }
 
 /// Letters that wait for a consumer group to handle them once more, oldest first.
-pub async fn redriving(session: &mut Session, handler: &str, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-    const SQL: &str = "SELECT * FROM dead_letters WHERE state = 'redriving' AND handler = $1 ORDER BY id LIMIT $2";
+pub async fn redriving(
+    session: &mut Session,
+    handler: &str,
+    limit: usize,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    const SQL: &str =
+        "SELECT * FROM dead_letters WHERE state = 'redriving' AND handler = $1 ORDER BY id LIMIT $2";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Ok(on!(session, |c| sqlx::query_as(SQL).bind(handler).bind(limit).fetch_all(c).await?))
 }
@@ -267,7 +280,8 @@ pub async fn finish_redrive(
     outcome: Result<(), &str>,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    const DONE: &str = "UPDATE dead_letters SET state = 'redriven', resolved_at = $1 WHERE id = $2 AND state = 'redriving'";
+    const DONE: &str =
+        "UPDATE dead_letters SET state = 'redriven', resolved_at = $1 WHERE id = $2 AND state = 'redriving'";
     const DEAD: &str = "
         UPDATE dead_letters SET state = 'dead', reason = $1, fingerprint = $2, attempts = $3, resolved_by = NULL,
             resolved_at = NULL

@@ -4,10 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use crate::{
-    Session, StoreError,
-    db::on,
-};
+use crate::{Session, StoreError, db::on};
 
 /// A value to bind.
 #[derive(Clone, Debug)]

@@ -2,10 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
-use taskpost_common::{
-    EndpointId, Event, ProjectId, UserId,
-    event::EndpointDisabled,
-};
+use taskpost_common::{EndpointId, Event, ProjectId, UserId, event::EndpointDisabled};
 use uuid::Uuid;
 
 use crate::{
@@ -120,7 +117,11 @@ pub async fn delete(tx: &mut Tx, id: EndpointId, now: DateTime<Utc>) -> Result<(
 }
 
 /// An endpoint, if it is the viewer's or the viewer is an admin.
-pub async fn visible(session: &mut Session, viewer: Viewer, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+pub async fn visible(
+    session: &mut Session,
+    viewer: Viewer,
+    id: EndpointId,
+) -> Result<Option<Endpoint>, StoreError> {
     const SQL: &str = "SELECT * FROM endpoints WHERE id = $1 AND ($2 OR user_id = $3)";
     let row: Option<Row> = on!(session, |c| sqlx::query_as(SQL)
         .bind(id.0)
@@ -132,7 +133,12 @@ pub async fn visible(session: &mut Session, viewer: Viewer, id: EndpointId) -> R
 }
 
 /// A user's endpoints, newest first, older than `before`.
-pub async fn list(session: &mut Session, user: UserId, before: Option<EndpointId>, limit: usize) -> Result<Vec<Endpoint>, StoreError> {
+pub async fn list(
+    session: &mut Session,
+    user: UserId,
+    before: Option<EndpointId>,
+    limit: usize,
+) -> Result<Vec<Endpoint>, StoreError> {
     let mut statement = Statement::new("SELECT * FROM endpoints WHERE user_id = ");
     statement.bind(Bind::Uuid(user.0));
     if let Some(before) = before {
@@ -171,7 +177,12 @@ pub async fn by_ids(session: &mut Session, ids: &[EndpointId]) -> Result<Vec<End
 }
 
 /// Notes that tries succeed or fail; gives since when they fail.
-pub async fn note_health(tx: &mut Tx, id: EndpointId, healthy: bool, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
+pub async fn note_health(
+    tx: &mut Tx,
+    id: EndpointId,
+    healthy: bool,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
     const SQL: &str = "
         UPDATE endpoints SET failing_since = CASE WHEN $1 THEN NULL ELSE COALESCE(failing_since, $2) END
         WHERE id = $3 AND (failing_since IS NULL) <> $1 RETURNING failing_since";
@@ -187,7 +198,12 @@ pub async fn note_health(tx: &mut Tx, id: EndpointId, healthy: bool, now: DateTi
 }
 
 /// Disables an endpoint and appends `endpoint.disabled`; nothing when it is disabled already.
-pub async fn disable(tx: &mut Tx, change: Change<'_>, id: EndpointId, reason: &str) -> Result<(), StoreError> {
+pub async fn disable(
+    tx: &mut Tx,
+    change: Change<'_>,
+    id: EndpointId,
+    reason: &str,
+) -> Result<(), StoreError> {
     const SQL: &str = "
         UPDATE endpoints SET enabled = $1, disabled_reason = $2, version = version + 1, updated_at = $3
         WHERE id = $4 AND enabled RETURNING user_id, version";

@@ -47,7 +47,13 @@ pub struct SeenBy {
 
 impl NewEvent {
     /// An event about `aggregate_id` that makes its `version`.
-    pub fn new(change: Change<'_>, event: &Event, aggregate_id: Uuid, version: i64, seen_by: SeenBy) -> Result<Self, StoreError> {
+    pub fn new(
+        change: Change<'_>,
+        event: &Event,
+        aggregate_id: Uuid,
+        version: i64,
+        seen_by: SeenBy,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             id: change.clock.id(),
             type_name: event.type_name(),
@@ -148,8 +154,11 @@ pub async fn ensure_partitions(db: &Db) -> Result<(), StoreError> {
         }
         let (from, to) = (number * PARTITION, (number + 1) * PARTITION);
         // Made apart and attached, because attaching locks out neither readers nor the sequencer.
-        let make = format!("CREATE TABLE events_p{number} (LIKE events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)");
-        let attach = format!("ALTER TABLE events ATTACH PARTITION events_p{number} FOR VALUES FROM ({from}) TO ({to})");
+        let make =
+            format!("CREATE TABLE events_p{number} (LIKE events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)");
+        let attach = format!(
+            "ALTER TABLE events ATTACH PARTITION events_p{number} FOR VALUES FROM ({from}) TO ({to})"
+        );
         let mut tx = db.begin().await?;
         // Of two processes the second waits, and then finds it made.
         on!(tx, |c| sqlx::query(LOCK).execute(c).await.map(drop)?);
@@ -186,7 +195,11 @@ pub async fn outbox_backlog(session: &mut Session) -> Result<(i64, Option<DateTi
 }
 
 /// Events after a position, in order, gap-free.
-pub async fn after(session: &mut Session, position: Position, limit: i64) -> Result<Vec<Envelope>, StoreError> {
+pub async fn after(
+    session: &mut Session,
+    position: Position,
+    limit: i64,
+) -> Result<Vec<Envelope>, StoreError> {
     const SQL: &str = "SELECT * FROM events WHERE position > $1 ORDER BY position LIMIT $2";
     let rows: Vec<EventRow> =
         on!(session, |c| sqlx::query_as(SQL).bind(position.0).bind(limit).fetch_all(c).await?);
@@ -194,8 +207,13 @@ pub async fn after(session: &mut Session, position: Position, limit: i64) -> Res
 }
 
 /// One event, if the viewer may see it.
-pub async fn visible(session: &mut Session, viewer: Viewer, id: EventId) -> Result<Option<Envelope>, StoreError> {
-    const SQL: &str = "SELECT * FROM events WHERE id = $1 AND ($2 OR owner_id = $3 OR assignee_id = $3 OR actor_id = $3)";
+pub async fn visible(
+    session: &mut Session,
+    viewer: Viewer,
+    id: EventId,
+) -> Result<Option<Envelope>, StoreError> {
+    const SQL: &str =
+        "SELECT * FROM events WHERE id = $1 AND ($2 OR owner_id = $3 OR assignee_id = $3 OR actor_id = $3)";
     let row: Option<EventRow> = on!(session, |c| sqlx::query_as(SQL)
         .bind(id.0)
         .bind(viewer.admin)
@@ -240,7 +258,11 @@ pub async fn visible_after(
         for family in families {
             let prefix = family.trim_end_matches('*').to_owned();
             let length = i64::try_from(prefix.len()).unwrap_or_default();
-            statement.push(" OR substr(type, 1, CAST(").bind(Bind::Int(length)).push(" AS INTEGER)) = ").bind(Bind::Text(prefix));
+            statement
+                .push(" OR substr(type, 1, CAST(")
+                .bind(Bind::Int(length))
+                .push(" AS INTEGER)) = ")
+                .bind(Bind::Text(prefix));
         }
         statement.push(")");
     }

@@ -17,7 +17,9 @@ pub async fn sweep(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<u64, Store
     const TOKENS: &str = "
         DELETE FROM refresh_tokens WHERE id IN (SELECT id FROM refresh_tokens ORDER BY id LIMIT $2) AND expires_at < $1";
     let mut gone = 0;
-    for (sql, age) in [(KEYS, Duration::hours(24)), (ATTEMPTS, Duration::days(30)), (TOKENS, Duration::days(7))] {
+    for (sql, age) in
+        [(KEYS, Duration::hours(24)), (ATTEMPTS, Duration::days(30)), (TOKENS, Duration::days(7))]
+    {
         let mut tx = db.begin().await?;
         gone += on!(tx, |c| sqlx::query(sql).bind(now - age).bind(limit).execute(c).await?.rows_affected());
         tx.commit().await?;

@@ -99,7 +99,11 @@ pub async fn get(session: &mut Session, ids: &[&KeyId]) -> Result<Vec<KeyRow>, S
     let mut statement = Statement::new("SELECT * FROM idempotency_keys WHERE FALSE");
     for id in ids {
         statement.push(" OR (user_id = ").bind(Bind::Uuid(id.user_id.0)).push(" AND route = ");
-        statement.bind(Bind::Text(id.route.clone())).push(" AND key = ").bind(Bind::Text(id.key.clone())).push(")");
+        statement
+            .bind(Bind::Text(id.route.clone()))
+            .push(" AND key = ")
+            .bind(Bind::Text(id.key.clone()))
+            .push(")");
     }
     let rows: Vec<Row> = statement.fetch_all(session).await?;
     Ok(rows.into_iter().map(KeyRow::from).collect())

@@ -4,9 +4,9 @@
 //! transaction, so that no caller can forget them. Batches are at most [`MAX_BATCH`] rows.
 
 mod bulk;
+mod db;
 pub mod dead_letters;
 pub mod deliveries;
-mod db;
 mod dynamic;
 pub mod endpoints;
 mod error;

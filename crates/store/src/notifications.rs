@@ -100,7 +100,9 @@ impl InboxFilter {
             statement.push(" AND type IN ").list(self.kinds.iter().map(|kind| Bind::Text(kind.to_string())));
         }
         if !self.reasons.is_empty() {
-            statement.push(" AND reason IN ").list(self.reasons.iter().map(|reason| Bind::Text(reason.to_string())));
+            statement
+                .push(" AND reason IN ")
+                .list(self.reasons.iter().map(|reason| Bind::Text(reason.to_string())));
         }
     }
 }
@@ -129,7 +131,9 @@ pub async fn list(
     let mut statement = Statement::new("SELECT * FROM notifications");
     filter.narrow(&mut statement, user);
     match start {
-        InboxStart::OlderThan(id) => statement.push(" AND id < ").bind(Bind::Uuid(id.0)).push(" ORDER BY id DESC"),
+        InboxStart::OlderThan(id) => {
+            statement.push(" AND id < ").bind(Bind::Uuid(id.0)).push(" ORDER BY id DESC")
+        }
         InboxStart::NewerThan(id) => statement.push(" AND id > ").bind(Bind::Uuid(id.0)).push(" ORDER BY id"),
         InboxStart::Newest | InboxStart::Offset(_) => statement.push(" ORDER BY id DESC"),
     };

@@ -39,7 +39,12 @@ pub async fn insert(
 }
 
 /// Ends a session and appends `user.logged_out`; nothing when it had ended already.
-pub async fn revoke(tx: &mut Tx, change: Change<'_>, user: &User, id: SessionId) -> Result<Option<NewEvent>, StoreError> {
+pub async fn revoke(
+    tx: &mut Tx,
+    change: Change<'_>,
+    user: &User,
+    id: SessionId,
+) -> Result<Option<NewEvent>, StoreError> {
     const SQL: &str = "UPDATE sessions SET revoked_at = $1 WHERE id = $2 AND user_id = $3 AND revoked_at IS NULL RETURNING id";
     let ended: Option<(Uuid,)> = on!(tx, |c| sqlx::query_as(SQL)
         .bind(change.clock.now())
@@ -57,7 +62,10 @@ pub async fn revoke(tx: &mut Tx, change: Change<'_>, user: &User, id: SessionId)
 }
 
 /// The sessions revoked at or after a moment: what an API process keeps in memory.
-pub async fn revoked_since(session: &mut Session, since: DateTime<Utc>) -> Result<Vec<SessionId>, StoreError> {
+pub async fn revoked_since(
+    session: &mut Session,
+    since: DateTime<Utc>,
+) -> Result<Vec<SessionId>, StoreError> {
     const SQL: &str = "SELECT id FROM sessions WHERE revoked_at >= $1";
     let rows: Vec<(Uuid,)> = on!(session, |c| sqlx::query_as(SQL).bind(since).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(id,)| SessionId(id)).collect())
@@ -71,8 +79,7 @@ pub async fn insert_refresh(
     digest: &str,
     expires_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    const SQL: &str =
-        "INSERT INTO refresh_tokens (id, session_id, digest, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
+    const SQL: &str = "INSERT INTO refresh_tokens (id, session_id, digest, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
     let id: RefreshTokenId = change.clock.id();
     on!(tx, |c| sqlx::query(SQL)
         .bind(id.0)
@@ -102,7 +109,8 @@ pub async fn use_refresh(tx: &mut Tx, digest: &str, now: DateTime<Utc>) -> Resul
     const USE: &str = "
         UPDATE refresh_tokens SET used_at = $1 WHERE digest = $2 AND used_at IS NULL AND expires_at > $1 RETURNING session_id";
     const FIND: &str = "SELECT session_id FROM refresh_tokens WHERE digest = $1 AND used_at IS NOT NULL";
-    const SESSION: &str = "SELECT user_id FROM sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
+    const SESSION: &str =
+        "SELECT user_id FROM sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
     let taken: Option<(Uuid,)> =
         on!(tx, |c| sqlx::query_as(USE).bind(now).bind(digest).fetch_optional(c).await?);
     let first = taken.is_some();

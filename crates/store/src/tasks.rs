@@ -86,7 +86,12 @@ pub async fn insert(tx: &mut Tx, tasks: &[&NewTask]) -> Result<(), StoreError> {
 
 /// Stores `after` in place of `before` and appends an event for each thing that differs. Nothing differs: nothing is
 /// stored, and the task comes back as it is. [`StoreError::Stale`] when the row is no longer at `before`'s version.
-pub async fn update(tx: &mut Tx, change: Change<'_>, before: &Task, mut after: Task) -> Result<(Task, Option<EventId>), StoreError> {
+pub async fn update(
+    tx: &mut Tx,
+    change: Change<'_>,
+    before: &Task,
+    mut after: Task,
+) -> Result<(Task, Option<EventId>), StoreError> {
     const SQL: &str = "
         UPDATE tasks SET category_id = $1, task_type = $2, title = $3, description = $4, status = $5, status_category = $6,
             priority = $7, resolution = $8, assignee_id = $9, labels = $10, due_at = $11, version = $12, updated_at = $13,
@@ -129,7 +134,12 @@ pub async fn update(tx: &mut Tx, change: Change<'_>, before: &Task, mut after: T
 /// Deletes the task as it stands at `before`'s version.
 pub async fn delete(tx: &mut Tx, change: Change<'_>, before: &Task) -> Result<EventId, StoreError> {
     const SQL: &str = "DELETE FROM tasks WHERE id = $1 AND version = $2";
-    let rows = on!(tx, |c| sqlx::query(SQL).bind(before.id.0).bind(before.version).execute(c).await?.rows_affected());
+    let rows = on!(tx, |c| sqlx::query(SQL)
+        .bind(before.id.0)
+        .bind(before.version)
+        .execute(c)
+        .await?
+        .rows_affected());
     if rows == 0 {
         return Err(StoreError::Stale("the task"));
     }
@@ -235,7 +245,11 @@ pub async fn list(
     } else {
         // Each branch walks an index of its own and stops at the limit; an OR would read all and sort.
         statement = Statement::new("SELECT * FROM tasks WHERE id IN (SELECT id FROM (");
-        for (i, column) in ["SELECT id FROM tasks WHERE reporter_id = ", "SELECT id FROM tasks WHERE assignee_id = "].into_iter().enumerate() {
+        for (i, column) in
+            ["SELECT id FROM tasks WHERE reporter_id = ", "SELECT id FROM tasks WHERE assignee_id = "]
+                .into_iter()
+                .enumerate()
+        {
             statement.push(if i == 0 { "SELECT id FROM (" } else { ") AS own UNION SELECT id FROM (" });
             statement.push(column).bind(Bind::Uuid(viewer.user_id.0));
             page.narrow(&mut statement);

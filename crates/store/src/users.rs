@@ -17,7 +17,12 @@ use crate::{
 };
 
 /// Stores a new user with its event. A taken e-mail or handle is [`StoreError::Constraint`].
-pub async fn insert(tx: &mut Tx, change: Change<'_>, user: &User, password_hash: &str) -> Result<NewEvent, StoreError> {
+pub async fn insert(
+    tx: &mut Tx,
+    change: Change<'_>,
+    user: &User,
+    password_hash: &str,
+) -> Result<NewEvent, StoreError> {
     const SQL: &str = "
         INSERT INTO users (id, handle, email, name, password_hash, roles, status, timezone, locale, version, created_at, updated_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
@@ -37,7 +42,8 @@ pub async fn insert(tx: &mut Tx, change: Change<'_>, user: &User, password_hash:
         .execute(c)
         .await
         .map(drop)?);
-    let event = Event::UserRegistered(UserEvent { user: UserData { id: user.id, roles: user.roles.clone() } });
+    let event =
+        Event::UserRegistered(UserEvent { user: UserData { id: user.id, roles: user.roles.clone() } });
     let event = NewEvent::new(change, &event, user.id.0, user.version, own(user.id))?;
     events::append(tx, &[&event]).await?;
     Ok(event)

@@ -3,9 +3,6 @@
 use clap::Parser;
 use taskpost::cli::{self, Cli, Command};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     taskpost::wire::install_crypto();

@@ -16,7 +16,10 @@ pub fn load(config: &Config) -> anyhow::Result<Vec<SecretString>> {
     let file = config.data_dir.join("jwt-secret");
     match fs::read_to_string(&file) {
         Ok(secret) if secret.trim().len() >= 32 => Ok(vec![secret.trim().into()]),
-        Ok(_) => anyhow::bail!("DATA_DIR: {} is shorter than 32 characters; delete it to have a new one made", file.display()),
+        Ok(_) => anyhow::bail!(
+            "DATA_DIR: {} is shorter than 32 characters; delete it to have a new one made",
+            file.display()
+        ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(&file),
         Err(error) => Err(error).with_context(|| format!("DATA_DIR: cannot read {}", file.display())),
     }
@@ -28,7 +31,8 @@ fn make(file: &Path) -> anyhow::Result<Vec<SecretString>> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut written = options.open(file).with_context(|| format!("DATA_DIR: cannot write {}", file.display()))?;
+    let mut written =
+        options.open(file).with_context(|| format!("DATA_DIR: cannot write {}", file.display()))?;
     written.write_all(secret.as_bytes())?;
     written.sync_all()?;
     Ok(vec![secret.into()])

@@ -55,7 +55,8 @@ pub fn install_crypto() {
 
 /// The recorder behind /metrics. Once in a process.
 pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    const SECONDS: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+    const SECONDS: &[f64] =
+        &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
     const SIZES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0];
     Ok(PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
@@ -85,7 +86,8 @@ pub async fn start(config: &Config, clock: Clock, metrics: PrometheusHandle) -> 
         secrets,
     };
     let tracker = Tracker::start(parts, config, &mut stages, stop_stages.clone()).await?;
-    Consumers { db: db.clone(), log, wakes: wakes.clone(), clock: clock.clone() }.start(&mut stages, &stop_stages);
+    Consumers { db: db.clone(), log, wakes: wakes.clone(), clock: clock.clone() }
+        .start(&mut stages, &stop_stages);
     workers(config, &db, queue, &wakes, clock).start(&mut stages, stop_stages.clone())?;
     stages.spawn(upkeep(limiter.clone(), metrics.clone(), stop_stages.clone()));
 
@@ -143,15 +145,15 @@ fn make_data_dir(config: &Config) -> anyhow::Result<()> {
 /// Opens the store and brings its schema up to date; a server that is not up yet is waited for.
 async fn open_store(config: &Config) -> anyhow::Result<Db> {
     let db = match &config.database {
-        Database::Sqlite => Db::sqlite(&config.data_dir)
-            .await
-            .with_context(|| format!("DATA_DIR: cannot open the database in {}", config.data_dir.display()))?,
+        Database::Sqlite => Db::sqlite(&config.data_dir).await.with_context(|| {
+            format!("DATA_DIR: cannot open the database in {}", config.data_dir.display())
+        })?,
         Database::Postgres(url) => {
             let connect = || Db::postgres(url.expose_secret(), CONNECTIONS);
             let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
-            retry("connect to Postgres", 15, backoff, StoreError::is_transient, connect)
-                .await
-                .context("DATABASE_URL: cannot connect; is the server up, and are user, password and database right?")?
+            retry("connect to Postgres", 15, backoff, StoreError::is_transient, connect).await.context(
+                "DATABASE_URL: cannot connect; is the server up, and are user, password and database right?",
+            )?
         }
     };
     db.migrate().await.context("the schema cannot be brought up to date")?;
@@ -184,9 +186,9 @@ async fn start_api(
     stop: CancellationToken,
 ) -> anyhow::Result<SocketAddr> {
     let (host, port) = config.http;
-    let listener = TcpListener::bind((host, port))
-        .await
-        .with_context(|| format!("HTTP_PORT: cannot listen on {host}:{port}; is another program using it?"))?;
+    let listener = TcpListener::bind((host, port)).await.with_context(|| {
+        format!("HTTP_PORT: cannot listen on {host}:{port}; is another program using it?")
+    })?;
     let address = listener.local_addr()?;
     let app = App {
         tracker,

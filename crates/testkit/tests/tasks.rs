@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use taskpost_testkit::{Backend, Fields as _, TestApp, both};
+use taskpost_testkit::{Backend, Fields as _, Response, TestApp, both};
 
 both!(
     a_task_is_made_at_both_doors,
@@ -106,9 +106,9 @@ async fn a_patch_merges(backend: Backend) {
                       "due_at": "2030-01-31T12:00:00Z", "assignee_id": bob.id});
     let task = app.task(&ada, task).await;
     let path = format!("/v1/tasks/{}", task.text("id"));
-    let patch = |patch: Value| app.patch(&path, patch).as_(&ada);
+    let change = |patch: Value| app.patch(&path, patch).as_(&ada);
 
-    let answer = patch(json!({"title": "c", "labels": null, "due_at": null})).expect(200).await;
+    let answer = change(json!({"title": "c", "labels": null, "due_at": null})).expect(200).await;
     let changed = answer.json();
     assert_eq!((answer.header("etag"), changed.int("version")), ("\"v2.0\"", 2));
     assert_eq!(
@@ -118,7 +118,7 @@ async fn a_patch_merges(backend: Backend) {
     for stays in ["description", "type", "priority", "assignee_id", "status", "created_at", "reporter_id"] {
         assert_eq!(changed[stays], task[stays], "{stays}");
     }
-    let answer = patch(json!({"assignee_id": null, "priority": null, "type": null, "description": null}))
+    let answer = change(json!({"assignee_id": null, "priority": null, "type": null, "description": null}))
         .expect(200)
         .await;
     let emptied = answer.json();
@@ -130,9 +130,9 @@ async fn a_patch_merges(backend: Backend) {
     assert_eq!((event.text("type"), event.int("aggregateversion")), ("task.unassigned", 3));
 
     // What changes nothing is no change.
-    let same = patch(json!({"title": "c"})).expect(200).await;
+    let same = change(json!({"title": "c"})).expect(200).await;
     assert_eq!((same.header("etag"), same.find("event-id")), ("\"v3.0\"", None));
-    patch(json!({})).expect(200).await;
+    change(json!({})).expect(200).await;
     for (bad, pointer) in [
         (json!({"title": null}), "/title"),
         (json!({"status": "done"}), "/status"),
@@ -140,7 +140,7 @@ async fn a_patch_merges(backend: Backend) {
         (json!({"reporter_id": bob.id}), "/reporter_id"),
         (json!({"assignee_id": "0198f0c0-0000-7000-8000-000000000000"}), "/assignee_id"),
     ] {
-        let problem = patch(bad).refused(422).await;
+        let problem = change(bad).refused(422).await;
         assert_eq!(problem.texts("errors", "pointer"), [pointer]);
     }
     let merge = app.patch(&path, None).as_(&ada).body("application/merge-patch+json", r#"{"title":"d"}"#);
@@ -172,7 +172,7 @@ async fn of_two_changes_to_one_version_one_wins(backend: Backend) {
     // Without a version every change finds its place.
     let many =
         join_all((0..12).map(|i| app.patch(&path, json!({"title": format!("t{i}")})).as_(&ada).send())).await;
-    let lost = many.iter().filter(|answer| answer.status != 200).map(|answer| answer.text());
+    let lost = many.iter().filter(|answer| answer.status != 200).map(Response::text);
     assert_eq!(lost.collect::<Vec<_>>(), Vec::<String>::new());
     assert_eq!(app.read(&ada, &path).await.int("version"), 16);
     app.finish().await;
@@ -290,7 +290,7 @@ async fn strangers_know_of_nothing(backend: Backend) {
         }
     }
     assert!(app.list(&eve, "/v1/tasks").await.is_empty());
-    assert_eq!(app.list(&admin, "/v1/tasks").await, [task.clone()]);
     assert_eq!(app.read(&admin, &path).await, task);
+    assert_eq!(app.list(&admin, "/v1/tasks").await, [task]);
     app.finish().await;
 }

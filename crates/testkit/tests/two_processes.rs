@@ -14,7 +14,7 @@ async fn what_one_takes_both_deliver_once() {
     let sink = WebhookSink::start().await;
     app.hook(&ada, &sink, &["task.*"]).await;
     let create = |i: usize| {
-        let (app, ada, bob) = (if i % 2 == 0 { &app } else { &other }, &ada, &bob);
+        let (app, ada, bob) = (if i.is_multiple_of(2) { &app } else { &other }, &ada, &bob);
         async move {
             let task = app.task(ada, json!({"title": format!("{i}"), "assignee_id": bob.id})).await;
             app.move_task(bob, &task, json!({"to": "in_progress"})).await;
@@ -63,7 +63,7 @@ async fn one_key_is_one_task_whoever_is_asked() {
     let other = app.beside().await;
     let ada = app.user("Ada").await;
     let create = |i: usize| {
-        let app = if i % 2 == 0 { &app } else { &other };
+        let app = if i.is_multiple_of(2) { &app } else { &other };
         app.post("/v1/tasks", json!({"title": "a"})).as_(&ada).key(&format!("k{}", i / 10)).send()
     };
     let answers = join_all((0..100).map(create)).await;

@@ -101,14 +101,22 @@ impl Tracker {
         Err(Error::Conflict("this name is being registered by many at once; try again".to_owned()))
     }
 
-    async fn try_register(&self, info: &RequestInfo, email: &str, name: &str, hash: &str) -> Result<(LoggedIn, EventId), Error> {
+    async fn try_register(
+        &self,
+        info: &RequestInfo,
+        email: &str,
+        name: &str,
+        hash: &str,
+    ) -> Result<(LoggedIn, EventId), Error> {
         let admin_wanted = self.0.first_user_is_admin;
         let (email, name, hash) = (email.to_owned(), name.to_owned(), hash.to_owned());
         let (user, session, refresh, event) = self
             .change(&info.cause, move |tx, change| {
                 Box::pin(async move {
                     if users::by_email(tx, &email).await?.is_some() {
-                        return Err(Error::Conflict("an account with this e-mail exists; log in instead".to_owned()));
+                        return Err(Error::Conflict(
+                            "an account with this e-mail exists; log in instead".to_owned(),
+                        ));
                     }
                     let admin = admin_wanted && users::is_first(tx).await?;
                     let user = User {
@@ -138,7 +146,11 @@ impl Tracker {
     /// Opens a session. An unknown e-mail and a wrong password are answered alike, in like time.
     pub async fn login(&self, info: &RequestInfo, input: Login) -> Result<(LoggedIn, EventId), Error> {
         if input.password.len() > passwords::LONGEST {
-            return Err(Error::field("/password", "too_long", format!("must have at most {} bytes", passwords::LONGEST)));
+            return Err(Error::field(
+                "/password",
+                "too_long",
+                format!("must have at most {} bytes", passwords::LONGEST),
+            ));
         }
         let email = normal_email(&input.email);
         if email.contains('\0') {
@@ -171,7 +183,9 @@ impl Tracker {
             .change(&info.cause, move |tx, change| {
                 Box::pin(async move {
                     let outcome = sessions::use_refresh(tx, &digest, change.clock.now()).await?;
-                    let (Refresh::Used(_, id) | Refresh::Reused(_, id)) = outcome else { return Ok((outcome, None)) };
+                    let (Refresh::Used(_, id) | Refresh::Reused(_, id)) = outcome else {
+                        return Ok((outcome, None));
+                    };
                     let Some(user) = users::get(tx, id).await? else { return Ok((Refresh::Invalid, None)) };
                     let next = match outcome {
                         Refresh::Used(session, _) if user.status == UserStatus::Active => {
@@ -255,7 +269,11 @@ fn by(change: Change<'_>, user: UserId) -> Cause {
     Cause { actor_id: Some(user), ..change.cause.clone() }
 }
 
-async fn open_session(tx: &mut Tx, change: Change<'_>, user: &User) -> Result<(SessionId, String, EventId), Error> {
+async fn open_session(
+    tx: &mut Tx,
+    change: Change<'_>,
+    user: &User,
+) -> Result<(SessionId, String, EventId), Error> {
     let session: SessionId = change.clock.id();
     let event = sessions::insert(tx, change, user, session, change.clock.now() + SESSION).await?;
     Ok((session, new_refresh(tx, change, session).await?, event.id))

@@ -42,7 +42,12 @@ impl<T> Once<T> {
     }
 
     /// The row that keeps `answer`, if there is a key.
-    pub(crate) fn row(&self, caller: &Caller, answer: StoredAnswer, now: chrono::DateTime<chrono::Utc>) -> Option<KeyRow> {
+    pub(crate) fn row(
+        &self,
+        caller: &Caller,
+        answer: StoredAnswer,
+        now: chrono::DateTime<chrono::Utc>,
+    ) -> Option<KeyRow> {
         self.key.as_ref().map(|key| KeyRow {
             id: KeyId { user_id: caller.user_id(), route: key.route.clone(), key: key.key.clone() },
             body_hash: key.body_hash.clone(),
@@ -71,16 +76,25 @@ impl Tracker {
         let inner = self.0.clone();
         let cause = cause.clone();
         let running = self.0.changes.spawn(async move {
-            tokio::time::timeout(DEADLINE, transact(&inner, &cause, work)).await.unwrap_or(Err(Error::Unknown))
+            tokio::time::timeout(DEADLINE, transact(&inner, &cause, work))
+                .await
+                .unwrap_or(Err(Error::Unknown))
         });
         running.await.map_err(|error| Error::Internal(error.to_string()))?
     }
 
     /// As [`Tracker::change`], with an answer that is stored under the caller's key.
-    pub(crate) async fn change_once<T, W>(&self, caller: &Caller, once: Once<T>, work: W) -> Result<Answered, Error>
+    pub(crate) async fn change_once<T, W>(
+        &self,
+        caller: &Caller,
+        once: Once<T>,
+        work: W,
+    ) -> Result<Answered, Error>
     where
         T: Send + 'static,
-        W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<(T, Option<EventId>), Error>> + Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<(T, Option<EventId>), Error>>
+            + Send
+            + 'static,
     {
         let claim = once.row(caller, PENDING, self.0.clock.now());
         self.change(&caller.cause, move |tx, change| {
@@ -103,7 +117,8 @@ impl Tracker {
 }
 
 /// What a claimed key holds until the change is done; nobody else ever sees it.
-const PENDING: StoredAnswer = StoredAnswer { status: 0, location: None, etag: None, event_id: None, body: String::new() };
+const PENDING: StoredAnswer =
+    StoredAnswer { status: 0, location: None, etag: None, event_id: None, body: String::new() };
 
 async fn transact<T, W>(inner: &Arc<Inner>, cause: &Cause, work: W) -> Result<T, Error>
 where

@@ -94,7 +94,9 @@ impl Committer {
         };
         let (reply, answer) = oneshot::channel();
         let waiting = Waiting { submission, reply, _place: place };
-        self.send.send(waiting).map_err(|_| Error::Busy("this process is stopping; the queue for new tasks"))?;
+        self.send
+            .send(waiting)
+            .map_err(|_| Error::Busy("this process is stopping; the queue for new tasks"))?;
         match tokio::time::timeout(DEADLINE, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(Error::Unknown),
@@ -203,7 +205,13 @@ impl Run {
         let answer = render(&bad)?;
         let bad: HashSet<usize> = bad.into_iter().map(|(place, _)| place).collect();
         let rest = Submission {
-            tasks: submission.tasks.iter().enumerate().filter(|(i, _)| !bad.contains(i)).map(|(_, t)| t.clone()).collect(),
+            tasks: submission
+                .tasks
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| !bad.contains(i))
+                .map(|(_, t)| t.clone())
+                .collect(),
             key: submission.key.clone().map(|key| KeyRow { answer: answer.clone(), ..key }),
             answer,
             refused: Refused::Whole,
@@ -255,7 +263,9 @@ fn error_of(error: &Failure) -> Error {
     match error {
         Failure::Store(StoreError::Unavailable(_)) => Error::Busy("the store"),
         Failure::Store(StoreError::Locked(_)) => running_twin(),
-        Failure::Store(StoreError::Constraint(_)) => Error::field("", "refused", "the store refuses a value of this task"),
+        Failure::Store(StoreError::Constraint(_)) => {
+            Error::field("", "refused", "the store refuses a value of this task")
+        }
         Failure::Store(error) => Error::Internal(error.to_string()),
         Failure::Answer(error) => Error::Internal(error.to_string()),
         Failure::Commit(_) | Failure::Late => Error::Unknown,
@@ -279,7 +289,8 @@ fn next_group(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
 /// Claims the keys, checks the assignees, stores the rest.
 async fn store_in(tx: &mut Tx, group: &[&Submission]) -> Result<Vec<Result<Answered, Error>>, Failure> {
     let assignable = assignable(tx, group).await?;
-    let mut plans: Vec<Plan<'_>> = group.iter().map(|submission| Plan::new(submission, &assignable)).collect::<Result<_, _>>()?;
+    let mut plans: Vec<Plan<'_>> =
+        group.iter().map(|submission| Plan::new(submission, &assignable)).collect::<Result<_, _>>()?;
     claim_keys(tx, &mut plans).await?;
     let fresh: Vec<&NewTask> = plans.iter().flat_map(|plan| plan.tasks.iter().copied()).collect();
     tasks::insert(tx, &fresh).await?;
@@ -304,7 +315,11 @@ impl<'a> Plan<'a> {
             .collect();
         if bad.is_empty() {
             let outcome = Ok(Answered { answer: submission.answer.clone(), replayed: false });
-            return Ok(Self { key: submission.key.clone(), tasks: submission.tasks.iter().collect(), outcome });
+            return Ok(Self {
+                key: submission.key.clone(),
+                tasks: submission.tasks.iter().collect(),
+                outcome,
+            });
         }
         match &submission.refused {
             Refused::Whole => {
@@ -332,7 +347,8 @@ impl<'a> Plan<'a> {
 }
 
 async fn assignable(tx: &mut Tx, group: &[&Submission]) -> Result<HashSet<UserId>, StoreError> {
-    let wanted = group.iter().flat_map(|submission| &submission.tasks).filter_map(|task| task.task().assignee_id);
+    let wanted =
+        group.iter().flat_map(|submission| &submission.tasks).filter_map(|task| task.task().assignee_id);
     let wanted: Vec<UserId> = wanted.collect::<HashSet<_>>().into_iter().collect();
     if wanted.is_empty() {
         return Ok(HashSet::new());

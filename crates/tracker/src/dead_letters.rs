@@ -3,10 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
-use taskpost_common::{
-    DeadLetterId, DeliveryId, EventId, Position,
-    user::Role,
-};
+use taskpost_common::{DeadLetterId, DeliveryId, EventId, Position, user::Role};
 use taskpost_store::{
     Tx,
     dead_letters::{self, DeadLetter, LetterFilter, Verdict},
@@ -91,12 +88,18 @@ pub struct Discard {
 
 impl Tracker {
     /// A page of letters, newest first.
-    pub async fn dead_letters(&self, caller: &Caller, filter: LetterFilter, page: PageRequest) -> Result<Page<Letter>, Error> {
+    pub async fn dead_letters(
+        &self,
+        caller: &Caller,
+        filter: LetterFilter,
+        page: PageRequest,
+    ) -> Result<Page<Letter>, Error> {
         caller.require(Role::Admin)?;
         let scope = format!("dead letters {} {filter:?}", caller.user_id());
         let cursors = Cursors { key: &self.0.cursors, scope, now: self.0.clock.now() };
         let before = cursors.open::<DeadLetterId>(page.cursor.as_deref())?.map(|(_, id)| id);
-        let rows = dead_letters::list(&mut self.0.db.reader().await?, &filter, before, page.limit + 1).await?;
+        let rows =
+            dead_letters::list(&mut self.0.db.reader().await?, &filter, before, page.limit + 1).await?;
         let page = cursors.page(rows, page.limit, None, |letter| letter.id)?;
         let Page { data, next_cursor, prev_cursor, total } = page;
         Ok(Page { data: data.into_iter().map(Letter::from).collect(), next_cursor, prev_cursor, total })
@@ -111,7 +114,13 @@ impl Tracker {
 
     /// Handles a letter again: a delivery is due at once, with all its tries before it; an event is applied once by
     /// its group, which takes the letter from here.
-    pub async fn redrive(&self, caller: &Caller, id: DeadLetterId, input: Redrive, once: Once<Letter>) -> Result<Answered, Error> {
+    pub async fn redrive(
+        &self,
+        caller: &Caller,
+        id: DeadLetterId,
+        input: Redrive,
+        once: Once<Letter>,
+    ) -> Result<Answered, Error> {
         caller.require(Role::Admin)?;
         if input.payload.as_ref().is_some_and(|payload| !payload.get().starts_with('{')) {
             return Err(Error::field("/payload", "wrong_type", "must be a JSON object"));
@@ -126,12 +135,16 @@ impl Tracker {
                     let taken = match letter.delivery_id {
                         Some(delivery) => {
                             dead_letters::resolve(tx, id, Verdict::Redriven, by, now).await?
-                                && deliveries::revive(tx, DeliveryId(delivery), payload.as_deref(), now).await?
+                                && deliveries::revive(tx, DeliveryId(delivery), payload.as_deref(), now)
+                                    .await?
                         }
                         None => dead_letters::request_redrive(tx, id, payload.as_deref(), by, now).await?,
                     };
                     if !taken {
-                        return Err(Error::Conflict(format!("the letter is {} and cannot be redriven", letter.state)));
+                        return Err(Error::Conflict(format!(
+                            "the letter is {} and cannot be redriven",
+                            letter.state
+                        )));
                     }
                     Ok((found(tx, id).await?.into(), None))
                 })
@@ -143,7 +156,13 @@ impl Tracker {
     }
 
     /// Puts a letter away for good.
-    pub async fn discard(&self, caller: &Caller, id: DeadLetterId, input: Discard, once: Once<Letter>) -> Result<Answered, Error> {
+    pub async fn discard(
+        &self,
+        caller: &Caller,
+        id: DeadLetterId,
+        input: Discard,
+        once: Once<Letter>,
+    ) -> Result<Answered, Error> {
         caller.require(Role::Admin)?;
         let mut checks = Checks::default();
         checks.text("/reason", &input.reason, 1, 500, Lines::One);
@@ -154,7 +173,10 @@ impl Tracker {
                 let letter = found(tx, id).await?;
                 let verdict = Verdict::Discarded(&input.reason);
                 if !dead_letters::resolve(tx, id, verdict, by, change.clock.now()).await? {
-                    return Err(Error::Conflict(format!("the letter is {} and cannot be discarded", letter.state)));
+                    return Err(Error::Conflict(format!(
+                        "the letter is {} and cannot be discarded",
+                        letter.state
+                    )));
                 }
                 Ok((found(tx, id).await?.into(), None))
             })

@@ -42,7 +42,9 @@ pub enum Error {
     #[error("{0} is full; try again after a moment")]
     Busy(&'static str),
     /// The outcome is not known: it may have happened.
-    #[error("the store did not answer in time, so the outcome is unknown; repeat the request with an Idempotency-Key")]
+    #[error(
+        "the store did not answer in time, so the outcome is unknown; repeat the request with an Idempotency-Key"
+    )]
     Unknown,
     /// The store failed.
     #[error(transparent)]
@@ -72,8 +74,12 @@ impl Error {
     /// What the client is told. Details of the store and of our own faults stay in the log.
     pub fn problem(&self) -> Problem {
         let detail = match (self, self.code()) {
-            (_, Code::Internal) => "something went wrong on our side; the trace id names it in the log".to_owned(),
-            (Self::Store(StoreError::Stale(_)), _) => "others change this at the same time; try again".to_owned(),
+            (_, Code::Internal) => {
+                "something went wrong on our side; the trace id names it in the log".to_owned()
+            }
+            (Self::Store(StoreError::Stale(_)), _) => {
+                "others change this at the same time; try again".to_owned()
+            }
             (Self::Store(_), _) => "the store is not available; try again after a moment".to_owned(),
             _ => self.to_string(),
         };

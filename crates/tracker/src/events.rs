@@ -15,7 +15,8 @@ impl Tracker {
         limit: usize,
     ) -> Result<(Vec<CloudEvent>, Position), Error> {
         let mut reader = self.0.db.reader().await?;
-        let (found, next) = events::visible_after(&mut reader, caller.viewer(), after, &filter, limit).await?;
+        let (found, next) =
+            events::visible_after(&mut reader, caller.viewer(), after, &filter, limit).await?;
         let events = found.iter().map(taskpost_common::Envelope::to_cloudevent).collect::<Result<_, _>>()?;
         Ok((events, next))
     }

@@ -63,9 +63,13 @@ impl Tracker {
         let mut checks = BTreeMap::new();
         checks.insert("store", self.check_store().await);
         checks.insert("committer", self.check_committer());
-        let fixed = [("log", self.0.log.name()), ("queue", self.0.queue.name()), ("limiter", self.0.limiter.name())];
+        let fixed =
+            [("log", self.0.log.name()), ("queue", self.0.queue.name()), ("limiter", self.0.limiter.name())];
         for (part, name) in fixed {
-            checks.insert(part, Check { status: HealthStatus::Ok, latency_ms: 0, detail: Some(name.to_owned()) });
+            checks.insert(
+                part,
+                Check { status: HealthStatus::Ok, latency_ms: 0, detail: Some(name.to_owned()) },
+            );
         }
         let down = checks.values().any(|check| check.status == HealthStatus::Down);
         let status = if down { HealthStatus::Down } else { HealthStatus::Ok };
@@ -90,7 +94,8 @@ impl Tracker {
     fn check_committer(&self) -> Check {
         let full = self.0.committer.fullness() > FULL;
         let status = if full { HealthStatus::Down } else { HealthStatus::Ok };
-        let detail = full.then(|| "the queue for new tasks is over 90 % full; COMMIT_QUEUE sets its size".to_owned());
+        let detail =
+            full.then(|| "the queue for new tasks is over 90 % full; COMMIT_QUEUE sets its size".to_owned());
         Check { status, latency_ms: 0, detail }
     }
 }

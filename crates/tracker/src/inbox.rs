@@ -38,13 +38,21 @@ pub enum InboxPage {
 
 impl Tracker {
     /// A page of the caller's inbox, newest first.
-    pub async fn inbox(&self, caller: &Caller, filter: InboxFilter, page: InboxPage) -> Result<Page<Notification>, Error> {
+    pub async fn inbox(
+        &self,
+        caller: &Caller,
+        filter: InboxFilter,
+        page: InboxPage,
+    ) -> Result<Page<Notification>, Error> {
         let user = caller.user_id();
         let mut reader = self.0.db.reader().await?;
         match page {
             InboxPage::Numbered { page, per_page } => {
-                let skip = i64::from(page.saturating_sub(1)).saturating_mul(i64::try_from(per_page).unwrap_or(i64::MAX));
-                let data = notifications::list(&mut reader, user, &filter, InboxStart::Offset(skip), per_page).await?;
+                let skip = i64::from(page.saturating_sub(1))
+                    .saturating_mul(i64::try_from(per_page).unwrap_or(i64::MAX));
+                let data =
+                    notifications::list(&mut reader, user, &filter, InboxStart::Offset(skip), per_page)
+                        .await?;
                 let total = notifications::count(&mut reader, user, &filter).await?;
                 Ok(Page { data, next_cursor: None, prev_cursor: None, total: Some(total) })
             }
@@ -73,11 +81,17 @@ impl Tracker {
     }
 
     /// Marks one item.
-    pub async fn mark(&self, caller: &Caller, id: NotificationId, input: MarkNotification) -> Result<Notification, Error> {
+    pub async fn mark(
+        &self,
+        caller: &Caller,
+        id: NotificationId,
+        input: MarkNotification,
+    ) -> Result<Notification, Error> {
         let user = caller.user_id();
         self.change(&caller.cause, move |tx, change| {
             Box::pin(async move {
-                let marked = notifications::mark(tx, user, id, input.read, input.archived, change.clock.now()).await?;
+                let marked =
+                    notifications::mark(tx, user, id, input.read, input.archived, change.clock.now()).await?;
                 marked.ok_or(Error::NotFound("notification"))
             })
         })
@@ -88,7 +102,9 @@ impl Tracker {
     pub async fn mark_all_read(&self, caller: &Caller, once: Once<u64>) -> Result<Answered, Error> {
         let user = caller.user_id();
         self.change_once(caller, once, move |tx, change| {
-            Box::pin(async move { Ok((notifications::mark_all_read(tx, user, change.clock.now()).await?, None)) })
+            Box::pin(
+                async move { Ok((notifications::mark_all_read(tx, user, change.clock.now()).await?, None)) },
+            )
         })
         .await
     }

@@ -88,14 +88,22 @@ pub struct Parts {
 impl Tracker {
     /// Builds the use cases and starts what they own: the committer and the watch over revoked sessions. Those end
     /// on `stop`, after what they hold is done.
-    pub async fn start(parts: Parts, config: &Config, tasks: &mut JoinSet<()>, stop: CancellationToken) -> Result<Self, Error> {
+    pub async fn start(
+        parts: Parts,
+        config: &Config,
+        tasks: &mut JoinSet<()>,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
         let (committer, run) = committer::new(parts.db.clone(), parts.wakes.clone(), config.commit_queue);
         let inner = Arc::new(Inner {
             tokens: tokens::Tokens::new(&parts.secrets, &config.instance)?,
             passwords: passwords::Passwords::new()?,
             revoked: revoked::Revoked::default(),
             cursors: CursorKey::derive(tokens::first(&parts.secrets)?),
-            outbound: Outbound { allow_private: config.webhooks.allow_private, ports: config.webhooks.ports.clone() },
+            outbound: Outbound {
+                allow_private: config.webhooks.allow_private,
+                ports: config.webhooks.ports.clone(),
+            },
             first_user_is_admin: config.first_user_is_admin,
             changes: TaskTracker::new(),
             committer,
@@ -154,7 +162,8 @@ pub struct Caller {
 impl Caller {
     /// A caller in the request named by its correlation id.
     pub const fn new(identity: Identity, correlation_id: Uuid, traceparent: Option<String>) -> Self {
-        let cause = Cause { actor_id: Some(identity.user_id), correlation_id, causation_id: None, traceparent };
+        let cause =
+            Cause { actor_id: Some(identity.user_id), correlation_id, causation_id: None, traceparent };
         Self { identity, cause }
     }
 
@@ -167,6 +176,10 @@ impl Caller {
     }
 
     fn require(&self, role: Role) -> Result<(), Error> {
-        if self.identity.roles.has(role) { Ok(()) } else { Err(Error::Forbidden("this needs the role admin")) }
+        if self.identity.roles.has(role) {
+            Ok(())
+        } else {
+            Err(Error::Forbidden("this needs the role admin"))
+        }
     }
 }

@@ -37,7 +37,10 @@ pub(crate) struct Cursors<'a> {
 
 impl Cursors<'_> {
     /// Where the page starts, and which way it walks; `None` at the beginning.
-    pub(crate) fn open<K: DeserializeOwned>(&self, cursor: Option<&str>) -> Result<Option<(Direction, K)>, Error> {
+    pub(crate) fn open<K: DeserializeOwned>(
+        &self,
+        cursor: Option<&str>,
+    ) -> Result<Option<(Direction, K)>, Error> {
         cursor.map(|cursor| self.key.open(&self.scope, cursor, self.now).map_err(Error::from)).transpose()
     }
 

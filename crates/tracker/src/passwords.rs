@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash,
+};
 use tokio::sync::Semaphore;
 
 use crate::Error;
@@ -39,8 +41,10 @@ impl Passwords {
     /// The hash to store, in PHC string format.
     pub(crate) async fn hash(&self, password: String) -> Result<String, Error> {
         let argon2 = self.argon2.clone();
-        self.on_a_core(move || argon2.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(internal))
-            .await?
+        self.on_a_core(move || {
+            argon2.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(internal)
+        })
+        .await?
     }
 
     /// Whether a password fits a hash. Without a hash it takes as long and says no.
@@ -57,7 +61,10 @@ impl Passwords {
         Ok(fits && known)
     }
 
-    async fn on_a_core<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    async fn on_a_core<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let busy = |_| Error::Busy("the queue for logins");
         let _place = self.queue.clone().try_acquire_owned().map_err(busy)?;
         let core = self.cores.clone().acquire_owned().await.map_err(internal)?;

@@ -117,7 +117,12 @@ pub struct BatchItem {
 
 impl Tracker {
     /// Stores a task; it and its events are durable when this returns.
-    pub async fn create_task(&self, caller: &Caller, input: CreateTask, once: Once<Task>) -> Result<Answered, Error> {
+    pub async fn create_task(
+        &self,
+        caller: &Caller,
+        input: CreateTask,
+        once: Once<Task>,
+    ) -> Result<Answered, Error> {
         let task = self.prepare(caller, input)?;
         let answer = (once.render)(task.task(), task.last_event())?;
         let key = once.row(caller, answer.clone(), self.0.clock.now());
@@ -166,7 +171,10 @@ impl Tracker {
             let last = (0..events.len()).rfind(|place| is_stored(*place)).and_then(|place| events[place]);
             Ok(render(&items, last)?)
         };
-        self.0.committer.commit(Submission { tasks: new, answer, key, refused: Refused::Apart(Box::new(refused)) }).await
+        self.0
+            .committer
+            .commit(Submission { tasks: new, answer, key, refused: Refused::Apart(Box::new(refused)) })
+            .await
     }
 
     /// A task that the caller may see.
@@ -176,7 +184,12 @@ impl Tracker {
     }
 
     /// A page of the tasks that the caller may see.
-    pub async fn tasks(&self, caller: &Caller, filter: TaskFilter, page: PageRequest) -> Result<Page<Task>, Error> {
+    pub async fn tasks(
+        &self,
+        caller: &Caller,
+        filter: TaskFilter,
+        page: PageRequest,
+    ) -> Result<Page<Task>, Error> {
         let cursors = Cursors {
             key: &self.0.cursors,
             scope: format!("tasks {} {filter:?}", caller.user_id()),
@@ -244,7 +257,12 @@ impl Tracker {
     }
 
     /// Deletes a task. Only its reporter and admins may.
-    pub async fn delete_task(&self, caller: &Caller, id: TaskId, if_match: Option<i64>) -> Result<EventId, Error> {
+    pub async fn delete_task(
+        &self,
+        caller: &Caller,
+        id: TaskId,
+        if_match: Option<i64>,
+    ) -> Result<EventId, Error> {
         let viewer = caller.viewer();
         self.change(&caller.cause, move |tx, change| {
             Box::pin(async move {

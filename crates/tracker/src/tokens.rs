@@ -58,7 +58,10 @@ impl Tokens {
         let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::HS256) };
         let mut tokens = Self {
             sign: EncodingKey::from_secret(first(secrets)?),
-            verify: secrets.iter().map(|secret| DecodingKey::from_secret(secret.expose_secret().as_bytes())).collect(),
+            verify: secrets
+                .iter()
+                .map(|secret| DecodingKey::from_secret(secret.expose_secret().as_bytes()))
+                .collect(),
             validation,
             header,
             issuer: issuer.to_owned(),
@@ -100,6 +103,7 @@ impl Tokens {
     }
 
     fn encode(&self, claims: &impl Serialize) -> Result<String, Error> {
-        jsonwebtoken::encode(&self.header, claims, &self.sign).map_err(|error| Error::Internal(error.to_string()))
+        jsonwebtoken::encode(&self.header, claims, &self.sign)
+            .map_err(|error| Error::Internal(error.to_string()))
     }
 }

@@ -25,7 +25,11 @@ impl Checks {
     pub(crate) fn text(&mut self, pointer: &str, text: &str, least: usize, most: usize, lines: Lines) {
         let length = text.chars().count();
         if length < least || (least > 0 && text.trim().is_empty()) {
-            self.fault(pointer, "too_short", format!("must have at least {least} characters that are not blank"));
+            self.fault(
+                pointer,
+                "too_short",
+                format!("must have at least {least} characters that are not blank"),
+            );
         } else if length > most {
             self.fault(pointer, "too_long", format!("must have at most {most} characters, has {length}"));
         }

@@ -137,7 +137,11 @@ pub struct WebhookAttempt {
 
 impl Tracker {
     /// Makes a receiver.
-    pub async fn create_webhook(&self, caller: &Caller, input: CreateWebhook) -> Result<WebhookWithSecret, Error> {
+    pub async fn create_webhook(
+        &self,
+        caller: &Caller,
+        input: CreateWebhook,
+    ) -> Result<WebhookWithSecret, Error> {
         self.check(Some(&input.url), Some(&input.event_types), input.description.as_deref())?;
         if input.format.as_deref().is_some_and(|format| format != FORMAT) {
             return Err(Error::field("/format", "unknown_format", format!("must be {FORMAT}")));
@@ -150,7 +154,9 @@ impl Tracker {
             .change(&caller.cause, move |tx, change| {
                 Box::pin(async move {
                     if endpoints::list(tx, user, None, MOST).await?.len() >= MOST {
-                        return Err(Error::Conflict(format!("a user may have at most {MOST} webhooks; delete one first")));
+                        return Err(Error::Conflict(format!(
+                            "a user may have at most {MOST} webhooks; delete one first"
+                        )));
                     }
                     let now = change.clock.now();
                     let endpoint = Endpoint {
@@ -181,7 +187,8 @@ impl Tracker {
     /// A page of the caller's receivers, newest first.
     pub async fn webhooks(&self, caller: &Caller, page: PageRequest) -> Result<Page<Webhook>, Error> {
         let user = caller.user_id();
-        let cursors = Cursors { key: &self.0.cursors, scope: format!("webhooks {user}"), now: self.0.clock.now() };
+        let cursors =
+            Cursors { key: &self.0.cursors, scope: format!("webhooks {user}"), now: self.0.clock.now() };
         let before = cursors.open::<EndpointId>(page.cursor.as_deref())?.map(|(_, id)| id);
         let rows = endpoints::list(&mut self.0.db.reader().await?, user, before, page.limit + 1).await?;
         let page = cursors.page(rows, page.limit, None, |endpoint| endpoint.id)?;
@@ -220,7 +227,12 @@ impl Tracker {
     }
 
     /// Deletes a receiver; what waits for it is called back.
-    pub async fn delete_webhook(&self, caller: &Caller, id: EndpointId, if_match: Option<i64>) -> Result<(), Error> {
+    pub async fn delete_webhook(
+        &self,
+        caller: &Caller,
+        id: EndpointId,
+        if_match: Option<i64>,
+    ) -> Result<(), Error> {
         let viewer = caller.viewer();
         self.change(&caller.cause, move |tx, change| {
             Box::pin(async move {
@@ -232,7 +244,11 @@ impl Tracker {
     }
 
     /// Gives a receiver a new secret. The old one signs beside it for 24 hours.
-    pub async fn rotate_webhook_secret(&self, caller: &Caller, id: EndpointId) -> Result<WebhookWithSecret, Error> {
+    pub async fn rotate_webhook_secret(
+        &self,
+        caller: &Caller,
+        id: EndpointId,
+    ) -> Result<WebhookWithSecret, Error> {
         let edited = self
             .edit_webhook(caller, id, None, |endpoint, now| {
                 endpoint.previous_secret = Some(std::mem::replace(&mut endpoint.secret, new_secret()));
@@ -265,7 +281,12 @@ impl Tracker {
     }
 
     /// Sends a test event to a receiver, through the same queue as any other.
-    pub async fn test_webhook(&self, caller: &Caller, id: EndpointId, once: Once<TestDelivery>) -> Result<Answered, Error> {
+    pub async fn test_webhook(
+        &self,
+        caller: &Caller,
+        id: EndpointId,
+        once: Once<TestDelivery>,
+    ) -> Result<Answered, Error> {
         let viewer = caller.viewer();
         let answered = self
             .change_once(caller, once, move |tx, change| {
@@ -276,7 +297,11 @@ impl Tracker {
                     }
                     let (now, delivery_id) = (change.clock.now(), change.clock.id::<DeliveryId>());
                     let event_id: EventId = change.clock.id();
-                    let payload = WebhookPayload { endpoint_id: id, body: test_event(event_id, &endpoint, change.cause, now)?, event_id };
+                    let payload = WebhookPayload {
+                        endpoint_id: id,
+                        body: test_event(event_id, &endpoint, change.cause, now)?,
+                        event_id,
+                    };
                     let delivery = NewDelivery {
                         id: delivery_id,
                         channel: Channel::Webhook,
@@ -298,7 +323,12 @@ impl Tracker {
     }
 
     /// A page of the tries at a receiver, newest first.
-    pub async fn webhook_attempts(&self, caller: &Caller, id: EndpointId, page: PageRequest) -> Result<Page<WebhookAttempt>, Error> {
+    pub async fn webhook_attempts(
+        &self,
+        caller: &Caller,
+        id: EndpointId,
+        page: PageRequest,
+    ) -> Result<Page<WebhookAttempt>, Error> {
         let mut reader = self.0.db.reader().await?;
         endpoints::visible(&mut reader, caller.viewer(), id).await?.ok_or(Error::NotFound("webhook"))?;
         let scope = format!("attempts {} {id}", caller.user_id());
@@ -333,7 +363,12 @@ impl Tracker {
         .await
     }
 
-    fn check(&self, url: Option<&str>, event_types: Option<&[String]>, description: Option<&str>) -> Result<(), Error> {
+    fn check(
+        &self,
+        url: Option<&str>,
+        event_types: Option<&[String]>,
+        description: Option<&str>,
+    ) -> Result<(), Error> {
         let mut checks = Checks::default();
         if let Some(Err(refused)) = url.map(|url| self.0.outbound.check_url(url)) {
             checks.fault("/url", refused.code(), refused.to_string());
@@ -352,7 +387,10 @@ fn check_types(checks: &mut Checks, event_types: &[String]) {
     if event_types.is_empty() || event_types.len() > 50 {
         checks.fault("/event_types", "invalid_length", "must have 1 to 50 types");
     }
-    let family = |name: &str| name.strip_suffix('*').is_some_and(|family| family.ends_with('.') && Event::TYPES.iter().any(|t| t.starts_with(family)));
+    let family = |name: &str| {
+        name.strip_suffix('*')
+            .is_some_and(|family| family.ends_with('.') && Event::TYPES.iter().any(|t| t.starts_with(family)))
+    };
     for (i, name) in event_types.iter().take(50).enumerate() {
         if name != "*" && !family(name) && !Event::TYPES.contains(&name.as_str()) {
             let detail = "must be a type such as task.created, a family such as task.*, or *; GET /v1/event-types lists them";
@@ -361,7 +399,12 @@ fn check_types(checks: &mut Checks, event_types: &[String]) {
     }
 }
 
-async fn found(tx: &mut Tx, viewer: Viewer, id: EndpointId, if_match: Option<i64>) -> Result<Endpoint, Error> {
+async fn found(
+    tx: &mut Tx,
+    viewer: Viewer,
+    id: EndpointId,
+    if_match: Option<i64>,
+) -> Result<Endpoint, Error> {
     let endpoint = endpoints::visible(tx, viewer, id).await?.ok_or(Error::NotFound("webhook"))?;
     match if_match {
         Some(version) if version != endpoint.version => Err(Error::Stale { current: endpoint.version }),

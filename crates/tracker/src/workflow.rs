@@ -45,8 +45,16 @@ pub fn check_move(from: &str, to: &str, resolution: Option<&str>) -> Result<Move
                 .find(|known| **known == given)
                 .ok_or_else(|| one_of("/resolution", "unknown_resolution", RESOLUTIONS.iter().copied()))?,
         ),
-        (true, None) => return Err(Error::field("/resolution", "missing_field", "a resolution is required to close a task")),
-        (false, Some(_)) => return Err(Error::field("/resolution", "not_allowed", "only a closed task has a resolution")),
+        (true, None) => {
+            return Err(Error::field(
+                "/resolution",
+                "missing_field",
+                "a resolution is required to close a task",
+            ));
+        }
+        (false, Some(_)) => {
+            return Err(Error::field("/resolution", "not_allowed", "only a closed task has a resolution"));
+        }
         (false, None) => None,
     };
     let leaves_closed = matches!(from, "done" | "cancelled");
@@ -71,7 +79,8 @@ mod tests {
         for from in &statuses {
             for to in &statuses {
                 let resolution = matches!(*to, "done" | "cancelled").then_some("done");
-                let legal = from != to && (!matches!(*from, "done" | "cancelled") || matches!(*to, "todo" | "in_progress"));
+                let legal = from != to
+                    && (!matches!(*from, "done" | "cancelled") || matches!(*to, "todo" | "in_progress"));
                 assert_eq!(check_move(from, to, resolution).is_ok(), legal, "{from} to {to}");
             }
         }

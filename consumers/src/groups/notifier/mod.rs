@@ -188,7 +188,9 @@ impl Facts {
             facts.users.extend(found.into_iter().map(|user| (user.id, user)));
         }
         let found = tasks::by_ids(reader, &Vec::from_iter(to_read)).await?;
-        facts.readers.extend(found.into_iter().map(|task| (task.id, [Some(task.reporter_id), task.assignee_id])));
+        facts
+            .readers
+            .extend(found.into_iter().map(|task| (task.id, [Some(task.reporter_id), task.assignee_id])));
         Ok(facts)
     }
 

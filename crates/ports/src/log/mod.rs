@@ -28,7 +28,9 @@ impl Log {
     /// Begins to read for a group, from its recorded progress.
     pub fn subscribe(&self, group: &'static str) -> Subscription {
         match self {
-            Self::Local { db, wakes } => Subscription::Local(LocalSubscription::new(db.clone(), wakes, group)),
+            Self::Local { db, wakes } => {
+                Subscription::Local(LocalSubscription::new(db.clone(), wakes, group))
+            }
         }
     }
 

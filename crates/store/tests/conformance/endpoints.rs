@@ -92,7 +92,8 @@ async fn a_stale_endpoint_is_refused(store: Store) {
     let first = insert(&store, ada.id).await;
     let mut tx = store.begin().await;
     endpoints::update(&mut tx, &Endpoint { version: 2, ..first.clone() }, false).await.unwrap();
-    let error = endpoints::update(&mut tx, &Endpoint { version: 2, ..first.clone() }, false).await.unwrap_err();
+    let error =
+        endpoints::update(&mut tx, &Endpoint { version: 2, ..first.clone() }, false).await.unwrap_err();
     assert!(matches!(error, StoreError::Stale(_)), "{error:?}");
     tx.rollback().await.unwrap();
     assert_eq!(get(&store, first.id).await.unwrap().version, 1);

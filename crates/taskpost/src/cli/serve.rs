@@ -24,7 +24,10 @@ pub async fn run() -> anyhow::Result<()> {
         () = signals.next() => None,
     };
     if let Some(error) = &failure {
-        tracing::error!(error = format!("{error:#}"), "a role ended by itself; stopping, so that a supervisor starts all anew");
+        tracing::error!(
+            error = format!("{error:#}"),
+            "a role ended by itself; stopping, so that a supervisor starts all anew"
+        );
     } else {
         tracing::info!("stopping: finishing what is in flight; a second signal ends at once");
     }

@@ -38,7 +38,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         bail!("{} is registered with another password; give it by --password", options.email);
     }
     let Some(token) = body.get("access_token").and_then(Value::as_str) else {
-        bail!("{} answered {status}: {}", options.url, body.get("detail").and_then(Value::as_str).unwrap_or("no detail"));
+        bail!(
+            "{} answered {status}: {}",
+            options.url,
+            body.get("detail").and_then(Value::as_str).unwrap_or("no detail")
+        );
     };
     println!("{token}");
     Ok(())
