@@ -4,6 +4,7 @@ use goose::prelude::*;
 use serde_json::{Value, json};
 
 /// The token of a simulated user.
+#[derive(Clone)]
 struct Token(String);
 
 #[tokio::main]
@@ -11,13 +12,12 @@ async fn main() -> Result<(), GooseError> {
     let burst = scenario!("TaskBurst")
         .register_transaction(transaction!(log_in).set_on_start())
         .register_transaction(transaction!(post_task).set_name("POST /tasks"));
-    GooseAttack::initialize()?
+    let attack = GooseAttack::initialize()?
         .register_scenario(burst)
         .set_default(GooseDefault::Host, "http://127.0.0.1:3000")?
         .set_default(GooseDefault::Users, 8)?
-        .set_default(GooseDefault::RunTime, 10)?
-        .execute()
-        .await?;
+        .set_default(GooseDefault::RunTime, 10)?;
+    Box::pin(attack.execute()).await?;
     Ok(())
 }
 
