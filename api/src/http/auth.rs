@@ -1,11 +1,16 @@
 //! Accounts and sessions.
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
 use taskpost_common::user::User;
 use taskpost_tracker::{LoggedIn, Login, RefreshInput, Register};
 
 use super::{
     app::Shared,
+    conditions,
     extract::{Json, Member, Visitor},
     problem::Result,
     reply::{Reply, version_tag},
@@ -67,8 +72,15 @@ pub(crate) async fn logout(State(api): State<Shared>, Member(caller): Member) ->
 }
 
 /// Show one's own account
-#[utoipa::path(get, path = "/me", tag = "auth", responses((status = 200, description = "The account.", body = User)))]
-pub(crate) async fn me(State(api): State<Shared>, Member(caller): Member) -> Result<Response> {
+#[utoipa::path(get, path = "/me", tag = "auth", responses(
+    (status = 200, description = "The account.", body = User),
+    (status = 304, description = "It is as If-None-Match names it.")
+))]
+pub(crate) async fn me(
+    State(api): State<Shared>,
+    Member(caller): Member,
+    headers: HeaderMap,
+) -> Result<Response> {
     let user = api.app.tracker.me(&caller).await?;
-    Ok(Reply::json(StatusCode::OK, &user)?.etag(&version_tag(user.version)).done())
+    conditions::show(&headers, &version_tag(user.version), &user)
 }

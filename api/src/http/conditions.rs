@@ -2,12 +2,15 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+    response::Response,
 };
+use serde::Serialize;
 
 use super::{
     app::Shared,
     problem::{ApiError, Result},
+    reply::Reply,
 };
 
 /// A version that nothing has: what a tag of somebody else's stands for.
@@ -55,8 +58,17 @@ fn tag_version(tag: &str) -> Option<i64> {
     Some(number.filter(|_| strong == tag).unwrap_or(NEVER))
 }
 
-/// Whether the client has what `etag` names already.
-pub(crate) fn has(headers: &HeaderMap, etag: &str) -> bool {
+/// A representation with its tag, or 304 when the client has it already.
+pub(crate) fn show(headers: &HeaderMap, value: &impl Serialize, etag: &str) -> Result<Response> {
+    let reply = if has(headers, etag) {
+        Reply::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        Reply::json(StatusCode::OK, value)?
+    };
+    Ok(reply.etag(etag).done())
+}
+
+fn has(headers: &HeaderMap, etag: &str) -> bool {
     let lines = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|line| line.to_str().ok());
     let mut tags = lines.flat_map(|line| line.split(',')).map(str::trim);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)

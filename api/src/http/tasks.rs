@@ -173,13 +173,7 @@ pub(crate) async fn get_task(
     headers: HeaderMap,
 ) -> Result<Response> {
     let task = api.app.tracker.task(&caller, id).await?;
-    let tag = task_tag(&task);
-    let reply = if conditions::has(&headers, &tag) {
-        Reply::empty(StatusCode::NOT_MODIFIED)
-    } else {
-        Reply::json(StatusCode::OK, &task)?
-    };
-    Ok(reply.etag(&tag).done())
+    conditions::show(&headers, &task_tag(&task), &task)
 }
 
 /// Change a task

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::State,
-    http::{StatusCode, Uri},
+    http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 
 use super::{
     app::Shared,
-    conditions::IfMatch,
+    conditions::{self, IfMatch},
     extract::{Id, Json, Key, Member, Query},
     pages::{self, Listed},
     problem::Result,
@@ -76,8 +76,10 @@ pub(crate) async fn get_webhook(
     State(api): State<Shared>,
     Member(caller): Member,
     Id(id): Id<EndpointId>,
+    headers: HeaderMap,
 ) -> Result<Response> {
-    show(&api.app.tracker.webhook(&caller, id).await?)
+    let webhook = api.app.tracker.webhook(&caller, id).await?;
+    conditions::show(&headers, &version_tag(webhook.version), &webhook)
 }
 
 /// Change a webhook

@@ -71,7 +71,7 @@ pub async fn revoked_since(
     Ok(rows.into_iter().map(|(id,)| SessionId(id)).collect())
 }
 
-/// Stores the digest of a new refresh token.
+/// Stores the digest of a new refresh token. Its session lasts as long as it does.
 pub async fn insert_refresh(
     tx: &mut Tx,
     change: Change<'_>,
@@ -80,6 +80,7 @@ pub async fn insert_refresh(
     expires_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     const SQL: &str = "INSERT INTO refresh_tokens (id, session_id, digest, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
+    const LAST: &str = "UPDATE sessions SET expires_at = $1 WHERE id = $2";
     let id: RefreshTokenId = change.clock.id();
     on!(tx, |c| sqlx::query(SQL)
         .bind(id.0)
@@ -90,6 +91,7 @@ pub async fn insert_refresh(
         .execute(c)
         .await
         .map(drop)?);
+    on!(tx, |c| sqlx::query(LAST).bind(expires_at).bind(session.0).execute(c).await.map(drop)?);
     Ok(())
 }
 

@@ -60,6 +60,7 @@ async fn a_cursor_lasts_a_week(backend: Backend) {
     let ada = app.login(&ada).await;
     app.get(&list).as_(&ada).expect(200).await;
     app.clock().advance(DAY + MINUTE);
+    let ada = app.login(&ada).await;
     app.get(&list).as_(&ada).refused(400).await;
     app.finish().await;
 }

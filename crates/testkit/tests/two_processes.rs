@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use futures::future::join_all;
+use futures::{StreamExt as _, future::join_all, stream};
 use serde_json::json;
 use taskpost_testkit::{Backend, Fields as _, TestApp, WebhookSink, until};
 
@@ -20,7 +20,7 @@ async fn what_one_takes_both_deliver_once() {
             app.move_task(bob, &task, json!({"to": "in_progress"})).await;
         }
     };
-    join_all((0..20).map(create)).await;
+    stream::iter(0..20).for_each_concurrent(4, create).await;
     app.drain().await;
 
     let events = other.events(&ada).await;
