@@ -59,7 +59,7 @@ fn tag_version(tag: &str) -> Option<i64> {
 }
 
 /// A representation with its tag, or 304 when the client has it already.
-pub(crate) fn show(headers: &HeaderMap, value: &impl Serialize, etag: &str) -> Result<Response> {
+pub(crate) fn show(headers: &HeaderMap, etag: &str, value: &impl Serialize) -> Result<Response> {
     let reply = if has(headers, etag) {
         Reply::empty(StatusCode::NOT_MODIFIED)
     } else {
