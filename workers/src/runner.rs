@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What a lease adds to the longest try: waiting for a seat before it, and for the store after it.
-const LEASE_MARGIN: Duration = Duration::from_secs(45);
+const LEASE_MARGIN: Duration = Duration::from_secs(20);
 /// How long a claimed delivery waits in memory before it is snoozed.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A claim is not worth its transaction for a few deliveries, unless the last one was this long ago.
