@@ -51,7 +51,9 @@ impl Db {
     /// Connects to Postgres. `?schema=name` in the URL becomes the search_path; the schema is made when missing.
     pub async fn postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
         let (options, schema) = postgres_options(url)?;
-        let pool = || PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
+        // Logging in takes a while on a busy server, so a few connections are made ahead.
+        let pool =
+            || PgPoolOptions::new().min_connections(2).max_connections(connections).acquire_timeout(ACQUIRE);
         let read = pool().connect_with(options.clone()).await?;
         // A cancelled begin() leaves its transaction open on the connection; nobody may inherit it.
         let clean =
