@@ -99,7 +99,10 @@ fn gets(endpoint: &Endpoint, admin: bool, decoded: &Decoded) -> bool {
     let envelope = &decoded.envelope;
     let about_itself = route(&decoded.event).about == Some(endpoint.id);
     let in_project = endpoint.project_id.is_none_or(|project| envelope.project_id == Some(project));
+    // A new endpoint gets what happens from now on, however far behind the group is.
+    let since_it_is_there = envelope.at >= endpoint.created_at;
     in_project
+        && since_it_is_there
         && !about_itself
         && sees(endpoint, admin, envelope)
         && asks_for(&endpoint.event_types, &decoded.event)

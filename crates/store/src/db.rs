@@ -272,7 +272,8 @@ pub(crate) use on;
 
 async fn roll_back(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
     use sqlx::Executor as _;
-    connection.execute("ROLLBACK").await?;
+    // Begun first, as Postgres writes a warning for each rollback of nothing; inside a transaction it is the BEGIN that warns.
+    connection.execute("BEGIN; ROLLBACK").await?;
     Ok(true)
 }
 

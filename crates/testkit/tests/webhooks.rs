@@ -14,6 +14,7 @@ both!(
     a_receiver_says_when_to_come_back,
     a_receiver_that_is_gone_is_switched_off,
     a_slow_or_broken_answer_is_a_failure,
+    a_stuck_receiver_delays_nobody_else,
     redirects_are_not_followed,
     a_new_secret_signs_beside_the_old_one,
     a_test_goes_the_same_way,
@@ -188,6 +189,32 @@ async fn a_slow_or_broken_answer_is_a_failure(backend: Backend) {
     let outcomes: Vec<&str> = seen.iter().map(|one| one.text("outcome")).collect();
     assert_eq!(outcomes, ["timed_out", "timed_out", "delivered", "delivered"]);
     assert!(seen[3].text("excerpt").len() <= 1_024);
+    app.finish().await;
+}
+
+async fn a_stuck_receiver_delays_nobody_else(backend: Backend) {
+    let app = TestApp::start(backend)
+        .with("DELIVERY_CONCURRENCY", "4")
+        .with("WEBHOOK_CONCURRENCY", "2")
+        .with("WEBHOOK_TIMEOUT", "3s")
+        .with("RETRY_DELAYS", "1h")
+        .await;
+    let ada = app.user("Ada").await;
+    let (stuck, quick) = (WebhookSink::start().await, WebhookSink::start().await);
+    stuck.always(Answer::hang());
+    app.hook(&ada, &stuck, &["task.created"]).await;
+    app.hook(&ada, &quick, &["task.created"]).await;
+    let tasks: Vec<Value> = (0..12).map(|i| json!({"title": format!("{i}")})).collect();
+    app.post("/v1/tasks/batch", json!({"tasks": tasks})).as_(&ada).expect(207).await;
+    quick.wait_for(12).await;
+    assert_eq!(stuck.received().len(), 2, "no more at once than it has seats");
+    stuck.always(Answer::status(204));
+    stuck.wait_for(12).await;
+    app.drain().await;
+    // The two that hung cost a try; those that waited for a seat did not.
+    assert_eq!(app.number("SELECT count(*) FROM deliveries WHERE finished_at IS NULL").await, 2);
+    assert_eq!(app.number("SELECT count(*) FROM deliveries WHERE attempt > 1").await, 0);
+    app.expect_unfinished();
     app.finish().await;
 }
 

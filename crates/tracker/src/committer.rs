@@ -261,7 +261,7 @@ fn is_somebodys_fault(error: &Failure) -> bool {
 
 fn error_of(error: &Failure) -> Error {
     match error {
-        Failure::Store(StoreError::Unavailable(_)) => Error::Busy("the store"),
+        Failure::Store(StoreError::Unavailable(_)) => Error::Away,
         Failure::Store(StoreError::Locked(_)) => running_twin(),
         Failure::Store(StoreError::Constraint(_)) => {
             Error::field("", "refused", "the store refuses a value of this task")

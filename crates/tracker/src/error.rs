@@ -41,6 +41,9 @@ pub enum Error {
     /// A queue is full.
     #[error("{0} is full; try again after a moment")]
     Busy(&'static str),
+    /// The store did not take it; nothing has happened.
+    #[error("the store is not available and nothing was stored; try again after a moment")]
+    Away,
     /// The outcome is not known: it may have happened.
     #[error(
         "the store did not answer in time, so the outcome is unknown; repeat the request with an Idempotency-Key"
@@ -65,7 +68,7 @@ impl Error {
             Self::Conflict(_) | Self::Store(StoreError::Stale(_)) => Code::Conflict,
             Self::Stale { .. } => Code::PreconditionFailed,
             Self::Invalid(_) => Code::Invalid,
-            Self::Busy(_) | Self::Unknown => Code::Unavailable,
+            Self::Busy(_) | Self::Away | Self::Unknown => Code::Unavailable,
             Self::Store(error) if error.is_transient() => Code::Unavailable,
             Self::Store(_) | Self::Internal(_) => Code::Internal,
         }
