@@ -1,17 +1,14 @@
 //! What is in force, and where each value came from. The default is the embedded product.
 
-use std::{
-    fmt::{Display, Write as _},
-    net::IpAddr,
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
+mod vars;
 
-use secrecy::{ExposeSecret, SecretString};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
 use url::Url;
 
 use crate::{net::TrustedProxies, rate::Rate};
+use vars::Vars;
 
 /// Everything an operator can say.
 #[derive(Clone, Debug)]
@@ -22,6 +19,18 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `DATABASE_URL`.
     pub database: Database,
+    /// `KAFKA_BROKERS` and its kin; none is the store's own log.
+    pub kafka: Option<Kafka>,
+    /// `RABBITMQ_URL`; none is the store's own queue.
+    pub rabbitmq: Option<SecretString>,
+    /// `REDIS_URL`; none limits each process by itself.
+    pub redis: Option<SecretString>,
+    /// `SMTP_URL`; none writes mails to files.
+    pub smtp: Option<SecretString>,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where traces go.
+    pub otlp: Option<Url>,
+    /// `OPERATE_PORT`: where consumers and workers answer /health and /metrics; none takes 3001 and 3002, or a free one.
+    pub operate_port: Option<u16>,
     /// `JWT_SECRET`: the first signs, all verify. Empty: generated into the data folder.
     pub jwt_secrets: Vec<SecretString>,
     /// `ENVIRONMENT` is `production`.
@@ -61,6 +70,36 @@ pub enum Database {
     Sqlite,
     /// A server.
     Postgres(SecretString),
+}
+
+/// The event log in Kafka.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// `KAFKA_BROKERS`: a comma list of host:port.
+    pub brokers: String,
+    /// `KAFKA_TOPIC_PREFIX`, by default `INSTANCE`.
+    pub topic_prefix: String,
+    /// `KAFKA_PARTITIONS`: of each topic, when it is made; never changed in place.
+    pub partitions: u16,
+    /// `KAFKA_REPLICATION`: copies of each topic, when it is made.
+    pub replication: u16,
+    /// `KAFKA_SECURITY_PROTOCOL`: plaintext, ssl, sasl_plaintext or sasl_ssl.
+    pub security_protocol: String,
+    /// `KAFKA_CA_FILE`: whose certificates are believed, besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `KAFKA_SASL_MECHANISM`, `KAFKA_USERNAME` and `KAFKA_PASSWORD`.
+    pub sasl: Option<Sasl>,
+}
+
+/// How Kafka is logged in to.
+#[derive(Clone, Debug)]
+pub struct Sasl {
+    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+    pub mechanism: String,
+    /// The user.
+    pub username: String,
+    /// Its password.
+    pub password: SecretString,
 }
 
 /// How often one may call.
@@ -128,24 +167,14 @@ pub struct ConfigError {
     pub problem: String,
 }
 
-/// Variables of parts that this version does not have; silence would let an operator believe that they are in use.
-const NOT_YET: &[&str] = &["KAFKA_BROKERS", "RABBITMQ_URL", "REDIS_URL", "SMTP_URL"];
-
 impl Config {
     /// Reads all variables through `var`, so that tests never touch the environment.
     pub fn load(var: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        for &name in NOT_YET {
-            if var(name).is_some_and(|value| !value.is_empty()) {
-                return Err(ConfigError {
-                    name,
-                    problem: "not supported by this version; unset it".to_owned(),
-                });
-            }
-        }
-        let mut vars = Vars { var: &var, seen: Vec::new() };
+        let mut vars = Vars::new(&var);
         let production = vars.one_of("ENVIRONMENT", "development", &["development", "test", "production"])?
             == "production";
         let database = vars.database()?;
+        let instance = vars.instance()?;
         let config = Self {
             http: (
                 vars.parse("HTTP_HOST", "127.0.0.1", "an IP address")?,
@@ -153,9 +182,23 @@ impl Config {
             ),
             data_dir: PathBuf::from(vars.text("DATA_DIR", "./data")),
             database,
+            kafka: vars.kafka(&instance)?,
+            rabbitmq: vars.secret_url(
+                "RABBITMQ_URL",
+                &["amqp", "amqps"],
+                "amqp://user:password@host:port/vhost",
+            )?,
+            redis: vars.secret_url("REDIS_URL", &["redis", "rediss"], "redis://user:password@host:port/0")?,
+            smtp: vars.secret_url(
+                "SMTP_URL",
+                &["smtp", "smtps"],
+                "smtp://user:password@host:587?tls=required",
+            )?,
+            otlp: vars.optional("OTEL_EXPORTER_OTLP_ENDPOINT", "a URL such as http://localhost:4318")?,
+            operate_port: vars.optional("OPERATE_PORT", "a port")?,
             jwt_secrets: vars.jwt_secrets(production)?,
             production,
-            instance: vars.instance()?,
+            instance,
             first_user_is_admin: vars.flag("FIRST_USER_IS_ADMIN", !production)?,
             public_url: vars.optional("PUBLIC_URL", "a URL such as https://tasks.example.org")?,
             mail_from: vars.text("MAIL_FROM", "Taskpost <taskpost@localhost>"),
@@ -190,161 +233,6 @@ impl Config {
     }
 }
 
-struct Vars<'a> {
-    var: &'a dyn Fn(&str) -> Option<String>,
-    seen: Vec<Setting>,
-}
-
-impl Vars<'_> {
-    /// An empty value counts as not said.
-    fn raw(&self, name: &str) -> Option<String> {
-        (self.var)(name).filter(|value| !value.is_empty())
-    }
-
-    fn note(&mut self, name: &'static str, value: &str, said: bool) {
-        let origin = if said { Origin::Environment } else { Origin::Default };
-        self.seen.push(Setting { name, value: value.to_owned(), origin });
-    }
-
-    fn text(&mut self, name: &'static str, default: &str) -> String {
-        let said = self.raw(name);
-        let value = said.clone().unwrap_or_else(|| default.to_owned());
-        self.note(name, &value, said.is_some());
-        value
-    }
-
-    fn secret(&mut self, name: &'static str) -> Option<SecretString> {
-        let said = self.raw(name);
-        self.note(name, if said.is_some() { "***" } else { "" }, said.is_some());
-        said.map(SecretString::from)
-    }
-
-    fn parse<T: FromStr>(
-        &mut self,
-        name: &'static str,
-        default: &str,
-        expected: &str,
-    ) -> Result<T, ConfigError> {
-        let text = self.text(name, default);
-        text.parse().map_err(|_| wrong(name, &text, expected))
-    }
-
-    fn optional<T: FromStr>(&mut self, name: &'static str, expected: &str) -> Result<Option<T>, ConfigError> {
-        let text = self.text(name, "");
-        if text.is_empty() {
-            return Ok(None);
-        }
-        text.parse().map(Some).map_err(|_| wrong(name, &text, expected))
-    }
-
-    fn at_least_one(&mut self, name: &'static str, default: &str) -> Result<usize, ConfigError> {
-        match self.parse(name, default, "a whole number above 0")? {
-            0 => Err(wrong(name, "0", "a whole number above 0")),
-            n => Ok(n),
-        }
-    }
-
-    fn flag(&mut self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
-        let text = self.text(name, if default { "true" } else { "false" });
-        match text.as_str() {
-            "true" | "1" | "yes" => Ok(true),
-            "false" | "0" | "no" => Ok(false),
-            _ => Err(wrong(name, &text, "true or false")),
-        }
-    }
-
-    fn one_of(&mut self, name: &'static str, default: &str, allowed: &[&str]) -> Result<String, ConfigError> {
-        let text = self.text(name, default);
-        if allowed.contains(&text.as_str()) { Ok(text) } else { Err(wrong(name, &text, &allowed.join(", "))) }
-    }
-
-    fn list<T: FromStr>(
-        &mut self,
-        name: &'static str,
-        default: &str,
-        expected: &str,
-    ) -> Result<Vec<T>, ConfigError> {
-        let text = self.text(name, default);
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(|item| item.parse().map_err(|_| wrong(name, &text, expected))).collect()
-    }
-
-    fn duration(&mut self, name: &'static str, default: &str) -> Result<Duration, ConfigError> {
-        let text = self.text(name, default);
-        parse_duration(&text).ok_or_else(|| wrong(name, &text, DURATION))
-    }
-
-    fn delays(&mut self, name: &'static str, default: &str) -> Result<Vec<Duration>, ConfigError> {
-        let text = self.text(name, default);
-        let expected = format!("one to ten waits, each {DURATION}, joined by commas");
-        let delays: Option<Vec<Duration>> = text.split(',').map(parse_duration).collect();
-        delays.filter(|delays| (1..=10).contains(&delays.len())).ok_or_else(|| wrong(name, &text, &expected))
-    }
-
-    fn instance(&mut self) -> Result<String, ConfigError> {
-        let name = self.text("INSTANCE", "taskpost");
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if (1..=40).contains(&name.len()) && name.chars().all(plain) {
-            return Ok(name);
-        }
-        Err(wrong("INSTANCE", &name, "1 to 40 of a-z, 0-9 and -"))
-    }
-
-    fn database(&mut self) -> Result<Database, ConfigError> {
-        let said = self.raw("DATABASE_URL");
-        let Some(text) = said else {
-            self.note("DATABASE_URL", "", false);
-            return Ok(Database::Sqlite);
-        };
-        self.note("DATABASE_URL", "***", true);
-        let expected = "postgres://user:password@host:port/database (unset it for SQLite)";
-        let url = Url::parse(&text).map_err(|_| wrong("DATABASE_URL", "***", expected))?;
-        if !matches!(url.scheme(), "postgres" | "postgresql") || url.host_str().is_none_or(str::is_empty) {
-            return Err(wrong("DATABASE_URL", "***", expected));
-        }
-        Ok(Database::Postgres(text.into()))
-    }
-
-    fn jwt_secrets(&mut self, production: bool) -> Result<Vec<SecretString>, ConfigError> {
-        let expected = "a comma list of secrets of at least 32 characters; the first signs, all verify";
-        let Some(text) = self.secret("JWT_SECRET") else {
-            return if production { Err(wrong("JWT_SECRET", "", expected)) } else { Ok(Vec::new()) };
-        };
-        let secrets: Vec<&str> = text.expose_secret().split(',').map(str::trim).collect();
-        if secrets.iter().any(|secret| secret.len() < 32) {
-            return Err(wrong("JWT_SECRET", "***", expected));
-        }
-        Ok(secrets.into_iter().map(SecretString::from).collect())
-    }
-}
-
-const DURATION: &str = "a whole number with ms, s, m or h, such as 30s";
-
-/// `250ms`, `5s`, `30m`, `2h`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let count: u32 = text[..digits].parse().ok()?;
-    let unit = match &text[digits..] {
-        "ms" => Duration::from_millis(1),
-        "s" => Duration::from_secs(1),
-        "m" => Duration::from_mins(1),
-        "h" => Duration::from_hours(1),
-        _ => return None,
-    };
-    unit.checked_mul(count)
-}
-
-fn wrong(name: &'static str, given: impl Display, expected: &str) -> ConfigError {
-    let mut problem = format!("expected {expected}");
-    let given = given.to_string();
-    if !given.is_empty() {
-        // Writing to a String cannot fail.
-        let _ = write!(problem, "; got `{given}`");
-    }
-    ConfigError { name, problem }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,7 +263,10 @@ mod tests {
             ("ENVIRONMENT", "prod", "production"),
             ("WEBHOOK_ALLOW_PRIVATE", "maybe", "true or false"),
             ("INSTANCE", "Task Post", "a-z"),
-            ("KAFKA_BROKERS", "localhost:9092", "not supported"),
+            ("KAFKA_BROKERS", "localhost", "host:port"),
+            ("RABBITMQ_URL", "http://localhost", "amqp://"),
+            ("REDIS_URL", "localhost:6379", "redis://"),
+            ("SMTP_URL", "mail.example.org", "smtp://"),
             ("COMMIT_QUEUE", "0", "above 0"),
         ] {
             match load(&[(name, value)]) {

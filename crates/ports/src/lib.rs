@@ -2,11 +2,15 @@
 //!
 //! Each port is an enum, because its set of backends is closed; the local one is also what tests use.
 
+pub mod health;
+pub mod lease;
 pub mod limiter;
 pub mod log;
 pub mod queue;
 pub mod wake;
 
+pub use health::PortHealth;
+pub use lease::Lease;
 pub use limiter::Limiter;
 pub use log::Log;
 pub use queue::Queue;

@@ -34,6 +34,8 @@ pub struct NewDelivery {
     pub notification_id: Option<NotificationId>,
     /// What it carries: a JSON object.
     pub payload: String,
+    /// W3C Trace Context of what it goes back to.
+    pub traceparent: Option<String>,
     /// When it may go.
     pub due_at: DateTime<Utc>,
 }
@@ -50,6 +52,7 @@ pub async fn insert(tx: &mut Tx, deliveries: &[NewDelivery], now: DateTime<Utc>)
         endpoint_id: uuid = d.endpoint_id.map(|id| id.0),
         notification_id: uuid = d.notification_id.map(|id| id.0),
         payload: text = d.payload.as_str(),
+        traceparent: text = d.traceparent.as_deref(),
         attempt: bigint = 0_i64,
         lease: bigint = 0_i64,
         due_at: timestamptz = d.due_at,
@@ -77,6 +80,8 @@ pub struct Delivery {
     pub endpoint_id: Option<EndpointId>,
     /// What it carries.
     pub payload: String,
+    /// W3C Trace Context of what it goes back to.
+    pub traceparent: Option<String>,
     /// How many tries it has had.
     pub attempt: i64,
     /// Counts the leases; an outcome under an older one is refused.
@@ -284,6 +289,7 @@ struct Row {
     user_id: Option<Uuid>,
     endpoint_id: Option<Uuid>,
     payload: String,
+    traceparent: Option<String>,
     attempt: i64,
     lease: i64,
     due_at: DateTime<Utc>,
@@ -301,6 +307,7 @@ impl From<Row> for Delivery {
             user_id: row.user_id.map(UserId),
             endpoint_id: row.endpoint_id.map(EndpointId),
             payload: row.payload,
+            traceparent: row.traceparent,
             attempt: row.attempt,
             lease: row.lease,
             due_at: row.due_at,

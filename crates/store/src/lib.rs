@@ -13,6 +13,7 @@ mod error;
 pub mod events;
 pub mod housekeeping;
 pub mod idempotency;
+pub mod leases;
 pub mod notifications;
 pub mod progress;
 pub mod sessions;

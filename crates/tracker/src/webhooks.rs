@@ -311,6 +311,7 @@ impl Tracker {
                         endpoint_id: Some(id),
                         notification_id: None,
                         payload: serde_json::to_string(&payload)?,
+                        traceparent: change.cause.traceparent.clone(),
                         due_at: now,
                     };
                     deliveries::insert(tx, &[delivery], now).await?;

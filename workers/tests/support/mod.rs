@@ -256,6 +256,7 @@ impl Stage {
             endpoint_id: None,
             notification_id: None,
             payload,
+            traceparent: None,
             due_at: self.clock.now(),
         }
     }

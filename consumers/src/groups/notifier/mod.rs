@@ -126,6 +126,7 @@ impl Plan {
                     endpoint_id: None,
                     notification_id: Some(notification_id),
                     payload: serde_json::to_string(&payload)?,
+                    traceparent: envelope.traceparent.clone(),
                     due_at: now,
                 };
                 decision.delivery_id = Some(mail.id);

@@ -35,6 +35,7 @@ pub fn webhook(store: &Store, endpoint: EndpointId) -> NewDelivery {
         endpoint_id: Some(endpoint),
         notification_id: None,
         payload: "{}".to_owned(),
+        traceparent: None,
         due_at: store.clock.now(),
     }
 }

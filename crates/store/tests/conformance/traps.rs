@@ -137,6 +137,7 @@ async fn payloads_come_back_to_the_byte(store: Store) {
             endpoint_id: None,
             notification_id: None,
             payload: (*payload).to_owned(),
+            traceparent: None,
             due_at: store.clock.now(),
         })
         .collect();

@@ -1,0 +1,39 @@
+//! Which process does what only one needs to do. A lease saves work; what must not happen twice is fenced elsewhere.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{Db, StoreError, db::on};
+
+/// Takes or renews a lease until `until`; `false` while somebody else holds it.
+pub async fn take(
+    db: &Db,
+    name: &str,
+    holder: Uuid,
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    const SQL: &str = "
+        INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3)
+        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+        WHERE leases.holder = excluded.holder OR leases.until <= $4";
+    let mut tx = db.begin().await?;
+    let rows = on!(tx, |c| sqlx::query(SQL)
+        .bind(name)
+        .bind(holder)
+        .bind(until)
+        .bind(now)
+        .execute(c)
+        .await?
+        .rows_affected());
+    tx.commit().await?;
+    Ok(rows == 1)
+}
+
+/// Gives a lease back, so that the next one need not wait for its end.
+pub async fn give_back(db: &Db, name: &str, holder: Uuid) -> Result<(), StoreError> {
+    const SQL: &str = "DELETE FROM leases WHERE name = $1 AND holder = $2";
+    let mut tx = db.begin().await?;
+    on!(tx, |c| sqlx::query(SQL).bind(name).bind(holder).execute(c).await.map(drop)?);
+    tx.commit().await
+}
