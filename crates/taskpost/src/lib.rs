@@ -3,5 +3,6 @@
 pub mod cli;
 pub mod environment;
 pub mod logs;
+mod ports;
 pub mod secrets;
 pub mod wire;

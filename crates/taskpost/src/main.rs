@@ -1,7 +1,10 @@
 //! `taskpost`: names the roles; `wire.rs` builds them.
 
 use clap::Parser;
-use taskpost::cli::{self, Cli, Command};
+use taskpost::{
+    cli::{self, Cli, Command},
+    wire::Roles,
+};
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
@@ -9,7 +12,10 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            None => cli::serve::run().await,
+            None => cli::serve::run(Roles::ALL).await,
+            Some(Command::Api) => cli::serve::run(Roles::API).await,
+            Some(Command::Consumers) => cli::serve::run(Roles::CONSUMERS).await,
+            Some(Command::Workers) => cli::serve::run(Roles::WORKERS).await,
             Some(Command::Token(options)) => cli::token::run(options).await,
         }
     })

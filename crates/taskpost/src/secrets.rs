@@ -31,9 +31,20 @@ fn make(file: &Path) -> anyhow::Result<Vec<SecretString>> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // Written aside and then given its name, so that another process sees it whole or not at all.
+    let draft = file.with_extension(format!("new-{}", std::process::id()));
     let mut written =
-        options.open(file).with_context(|| format!("DATA_DIR: cannot write {}", file.display()))?;
+        options.open(&draft).with_context(|| format!("DATA_DIR: cannot write {}", draft.display()))?;
     written.write_all(secret.as_bytes())?;
     written.sync_all()?;
-    Ok(vec![secret.into()])
+    let named = fs::hard_link(&draft, file);
+    fs::remove_file(&draft)?;
+    match named {
+        Ok(()) => Ok(vec![secret.into()]),
+        // Another process on the same folder was faster; its secret is the secret.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok(vec![fs::read_to_string(file)?.trim().into()])
+        }
+        Err(error) => Err(error).with_context(|| format!("DATA_DIR: cannot write {}", file.display())),
+    }
 }

@@ -1,8 +1,13 @@
 //! Builds the roles, in named steps, and takes them down again in the order that loses nothing.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow};
+use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use secrecy::ExposeSecret;
 use taskpost_api::{
@@ -15,33 +20,64 @@ use taskpost_common::{
     retry::{Backoff, retry},
 };
 use taskpost_consumers::Consumers;
-use taskpost_ports::{Limiter, Log, Queue, Wakes};
+use taskpost_ports::{Limiter, Log, Wakes};
 use taskpost_store::{Db, StoreError};
 use taskpost_tracker::{Parts, Tracker};
 use taskpost_workers::{MailSettings, Workers};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::secrets;
+use crate::{ports::Ports, secrets};
 
 /// Connections to Postgres, for writing and again for reading.
 const CONNECTIONS: u32 = 10;
+/// Where consumers and workers answer /health and /metrics when `OPERATE_PORT` says nothing.
+const CONSUMERS_PORT: u16 = 3001;
+const WORKERS_PORT: u16 = 3002;
 /// How often idle limits are forgotten and histograms tidied.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// How long requests in flight have to end, and after them the stages behind.
 const DRAIN: Duration = Duration::from_secs(10);
 const DRAIN_STAGES: Duration = Duration::from_secs(8);
 
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Its name on the command line; none does everything.
+    pub name: Option<&'static str>,
+    /// Steps 1 and 2: takes requests.
+    pub api: bool,
+    /// Steps 3 to 5: moves events and applies them.
+    pub consumers: bool,
+    /// Steps 6 and 7: delivers.
+    pub workers: bool,
+}
+
+impl Roles {
+    /// Everything in one process.
+    pub const ALL: Self = Self { name: None, api: true, consumers: true, workers: true };
+    const NONE: Self = Self { name: None, api: false, consumers: false, workers: false };
+    /// `taskpost api`.
+    pub const API: Self = Self { name: Some("api"), api: true, ..Self::NONE };
+    /// `taskpost consumers`.
+    pub const CONSUMERS: Self = Self { name: Some("consumers"), consumers: true, ..Self::NONE };
+    /// `taskpost workers`.
+    pub const WORKERS: Self = Self { name: Some("workers"), workers: true, ..Self::NONE };
+}
+
 /// A running Taskpost.
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
-    /// The use cases.
-    pub tracker: Tracker,
     /// The store.
     pub db: Db,
+    /// The event log.
+    pub log: Log,
     /// The bells.
     pub wakes: Wakes,
+    /// Time and ids.
+    pub clock: Clock,
+    tracker: Option<Tracker>,
     api: JoinSet<anyhow::Result<()>>,
     stages: JoinSet<()>,
     stop_api: CancellationToken,
@@ -64,37 +100,39 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()?)
 }
 
-/// Starts every role in this process.
-pub async fn start(config: &Config, clock: Clock, metrics: PrometheusHandle) -> anyhow::Result<Running> {
+/// Starts the roles in this process. Brokers that are away are waited for behind the scenes; only the store must be there.
+pub async fn start(
+    config: &Config,
+    roles: Roles,
+    clock: Clock,
+    metrics: PrometheusHandle,
+) -> anyhow::Result<Running> {
     make_data_dir(config)?;
-    let secrets = secrets::load(config)?;
     let db = open_store(config).await?;
-    let wakes = Wakes::default();
-    let log = Log::Local { db: db.clone(), wakes: wakes.clone() };
-    let queue = Queue::local(db.clone(), clock.clone());
-    let limiter = Arc::new(Limiter::local(&config.limits));
-    let stop_stages = CancellationToken::new();
-    let mut stages = JoinSet::new();
-
-    let parts = Parts {
-        db: db.clone(),
-        log: log.clone(),
-        queue: queue.clone(),
-        limiter: limiter.clone(),
-        wakes: wakes.clone(),
-        clock: clock.clone(),
-        secrets,
+    let (stop_api, stop_stages) = (CancellationToken::new(), CancellationToken::new());
+    let (mut api, mut stages) = (JoinSet::new(), JoinSet::new());
+    let ports = Ports::open(config, roles, &db, &clock, &mut stages, &stop_stages)?;
+    let tracker = match roles.api {
+        true => Some(start_tracker(config, &ports, &db, &clock, &mut stages, &stop_stages).await?),
+        false => None,
     };
-    let tracker = Tracker::start(parts, config, &mut stages, stop_stages.clone()).await?;
-    Consumers { db: db.clone(), log, wakes: wakes.clone(), clock: clock.clone() }
+    if roles.consumers {
+        Consumers {
+            db: db.clone(),
+            log: ports.log.clone(),
+            wakes: ports.wakes.clone(),
+            clock: clock.clone(),
+        }
         .start(&mut stages, &stop_stages);
-    workers(config, &db, queue, &wakes, clock).start(&mut stages, stop_stages.clone())?;
-    stages.spawn(upkeep(limiter.clone(), metrics.clone(), stop_stages.clone()));
-
-    let stop_api = CancellationToken::new();
-    let mut api = JoinSet::new();
-    let address = start_api(config, tracker.clone(), limiter, metrics, &mut api, stop_api.clone()).await?;
-    Ok(Running { address, tracker, db, wakes, api, stages, stop_api, stop_stages })
+    }
+    if roles.workers {
+        workers(config, &ports, &db, &clock).start(&mut stages, stop_stages.clone())?;
+    }
+    stages.spawn(upkeep(ports.limiter.clone(), metrics.clone(), stop_stages.clone()));
+    let router = router(config, tracker.clone(), &ports, metrics);
+    let address = listen(config, roles, router, &mut api, stop_api.clone()).await?;
+    let Ports { log, wakes, .. } = ports;
+    Ok(Running { address, db, log, wakes, clock, tracker, api, stages, stop_api, stop_stages })
 }
 
 impl Running {
@@ -119,7 +157,9 @@ impl Running {
         self.stop_api.cancel();
         let _ = tokio::time::timeout(DRAIN + Duration::from_secs(1), drained(&mut self.api)).await;
         let _ = tokio::time::timeout(DRAIN_STAGES, async {
-            self.tracker.drain().await;
+            if let Some(tracker) = &self.tracker {
+                tracker.drain().await;
+            }
             self.stop_stages.cancel();
             while self.stages.join_next().await.is_some() {}
         })
@@ -160,12 +200,32 @@ async fn open_store(config: &Config) -> anyhow::Result<Db> {
     Ok(db)
 }
 
-fn workers(config: &Config, db: &Db, queue: Queue, wakes: &Wakes, clock: Clock) -> Workers {
+async fn start_tracker(
+    config: &Config,
+    ports: &Ports,
+    db: &Db,
+    clock: &Clock,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Tracker> {
+    let parts = Parts {
+        db: db.clone(),
+        log: ports.log.clone(),
+        queue: ports.queue.clone(),
+        limiter: ports.limiter.clone(),
+        wakes: ports.wakes.clone(),
+        clock: clock.clone(),
+        secrets: secrets::load(config)?,
+    };
+    Ok(Tracker::start(parts, config, tasks, stop.clone()).await?)
+}
+
+fn workers(config: &Config, ports: &Ports, db: &Db, clock: &Clock) -> Workers {
     Workers {
         db: db.clone(),
-        queue,
-        wakes: wakes.clone(),
-        clock,
+        queue: ports.queue.clone(),
+        wakes: ports.wakes.clone(),
+        clock: clock.clone(),
         retry_delays: config.retry_delays.clone(),
         concurrency: config.delivery_concurrency,
         webhooks: config.webhooks.clone(),
@@ -177,33 +237,56 @@ fn workers(config: &Config, db: &Db, queue: Queue, wakes: &Wakes, clock: Clock) 
     }
 }
 
-async fn start_api(
-    config: &Config,
-    tracker: Tracker,
-    limiter: Arc<Limiter>,
-    metrics: PrometheusHandle,
-    api: &mut JoinSet<anyhow::Result<()>>,
-    stop: CancellationToken,
-) -> anyhow::Result<SocketAddr> {
-    let (host, port) = config.http;
-    let listener = TcpListener::bind((host, port)).await.with_context(|| {
-        format!("HTTP_PORT: cannot listen on {host}:{port}; is another program using it?")
-    })?;
-    let address = listener.local_addr()?;
-    let app = App {
+/// The whole API, or what an operator asks of the other roles.
+fn router(config: &Config, tracker: Option<Tracker>, ports: &Ports, metrics: PrometheusHandle) -> Router {
+    let Some(tracker) = tracker else { return Router::new() };
+    http::router(App {
         tracker,
-        limiter,
+        limiter: ports.limiter.clone(),
         trusted_proxies: config.limits.trusted_proxies.clone(),
         metrics,
         metrics_token: config.metrics_token.clone(),
         cors_origins: config.cors_origins.clone(),
         https: config.public_url.as_ref().is_some_and(|url| url.scheme() == "https"),
+    })
+}
+
+async fn listen(
+    config: &Config,
+    roles: Roles,
+    router: Router,
+    api: &mut JoinSet<anyhow::Result<()>>,
+    stop: CancellationToken,
+) -> anyhow::Result<SocketAddr> {
+    let listener = if roles.api {
+        bind("HTTP_PORT", config.http).await?
+    } else {
+        operate_listener(config, roles).await?
     };
-    let router = http::router(app);
+    let address = listener.local_addr()?;
     let proxies = config.limits.trusted_proxies.clone();
     let limits = serve::Limits { drain: DRAIN, proxies, ..serve::Limits::default() };
     api.spawn(async move { Ok(serve::serve(listener, router, limits, stop).await?) });
     Ok(address)
+}
+
+async fn bind(variable: &str, (host, port): (IpAddr, u16)) -> anyhow::Result<TcpListener> {
+    TcpListener::bind((host, port))
+        .await
+        .with_context(|| format!("{variable}: cannot listen on {host}:{port}; is another program using it?"))
+}
+
+/// What nobody chose must not keep a second process of a role on this machine from starting.
+async fn operate_listener(config: &Config, roles: Roles) -> anyhow::Result<TcpListener> {
+    let host = config.http.0;
+    if let Some(port) = config.operate_port {
+        return bind("OPERATE_PORT", (host, port)).await;
+    }
+    let usual = if roles.consumers { CONSUMERS_PORT } else { WORKERS_PORT };
+    match TcpListener::bind((host, usual)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => bind("OPERATE_PORT", (host, 0)).await,
+    }
 }
 
 /// Gives back what limits and histograms no longer need.

@@ -15,7 +15,7 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
-use taskpost::wire::{self, Running};
+use taskpost::wire::{self, Roles, Running};
 use taskpost_common::{Clock, config::Config};
 use taskpost_store::Db;
 
@@ -58,7 +58,7 @@ impl Starting {
         let config =
             Config::load(|name| variables.get(name).cloned()).expect("the test's variables are good");
         logs(&config);
-        let running = wire::start(&config, clock, metrics()).await.expect("the app starts");
+        let running = wire::start(&config, Roles::ALL, clock, metrics()).await.expect("the app starts");
         TestApp {
             backend,
             client: Client::new(running.address),
@@ -138,7 +138,7 @@ impl TestApp {
 
     /// The clock it runs on.
     pub fn clock(&self) -> &Clock {
-        self.running().tracker.clock()
+        &self.running().clock
     }
 
     /// Waits until nothing moves any more: the outbox is empty, every consumer group is at the head of the log, and
@@ -184,7 +184,7 @@ impl TestApp {
     /// Shuts down as it is, to be started again with the same data.
     pub async fn stop(mut self) -> Starting {
         let running = self.running.take().expect("the app runs");
-        let clock = running.tracker.clock().clone();
+        let clock = running.clock.clone();
         running.shut_down().await;
         let place = self.place.take().expect("the app runs");
         Starting { backend: self.backend, place, variables: std::mem::take(&mut self.variables), clock }

@@ -29,6 +29,7 @@
 )]
 
 mod app;
+mod brokers;
 mod client;
 mod database;
 mod drain;
@@ -42,6 +43,7 @@ mod stories;
 mod wait;
 
 pub use app::{Starting, TestApp};
+pub use brokers::Part;
 pub use client::{Client, Request, Response, User};
 pub use fields::Fields;
 pub use mail::Mail;
@@ -49,7 +51,7 @@ pub use place::Backend;
 pub use raw::Raw;
 pub use server::{Exit, Server, ServerStarting};
 pub use sink::{Answer, Received, WebhookSink};
-pub use wait::{PATIENCE, until};
+pub use wait::{PATIENCE, until, until_within};
 
 /// Makes a module with the tests `sqlite` and `postgres` of each case, an `async fn(Backend)` of that name.
 #[macro_export]

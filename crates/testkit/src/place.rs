@@ -8,6 +8,8 @@ use tempfile::TempDir;
 use url::Url;
 use uuid::Uuid;
 
+use crate::brokers::Brokers;
+
 /// The variable that names a Postgres for tests.
 const POSTGRES: &str = "TASKPOST_TEST_POSTGRES_URL";
 
@@ -25,6 +27,7 @@ pub enum Backend {
 pub(crate) struct Place {
     folder: TempDir,
     schema: Option<Schema>,
+    brokers: Brokers,
 }
 
 impl Place {
@@ -34,7 +37,7 @@ impl Place {
             Backend::Sqlite => None,
             Backend::Postgres => Some(Schema::new()),
         };
-        Self { folder, schema }
+        Self { folder, schema, brokers: Brokers::new() }
     }
 
     /// The data folder.
@@ -59,11 +62,13 @@ impl Place {
         if let Some(schema) = &self.schema {
             variables.insert("DATABASE_URL".to_owned(), schema.url());
         }
+        variables.extend(self.brokers.variables());
         variables
     }
 
     /// Removes everything, once nobody uses it any more.
     pub(crate) async fn remove(mut self) {
+        self.brokers.remove().await;
         if let Some(schema) = self.schema.take() {
             schema.remove().await;
         }

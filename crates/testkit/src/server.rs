@@ -9,11 +9,14 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use taskpost_store::Db;
+use taskpost_store::{Db, StoreError};
 
 use crate::{Backend, Client, database, place::Place, until};
 
@@ -21,8 +24,9 @@ use crate::{Backend, Client, database, place::Place, until};
 #[derive(Debug)]
 #[must_use = "await it to start the server"]
 pub struct ServerStarting {
-    place: Place,
+    place: Arc<Place>,
     variables: BTreeMap<String, String>,
+    arguments: Vec<&'static str>,
 }
 
 impl ServerStarting {
@@ -32,28 +36,46 @@ impl ServerStarting {
         self
     }
 
+    /// Leaves a variable unset.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
+    /// Runs one role only: api, consumers or workers.
+    pub fn role(self, role: &'static str) -> Self {
+        Self { arguments: vec![role], ..self }
+    }
+
+    /// Brings the schema up to date, which a single role does not do by itself.
+    pub fn migrated(self) -> Self {
+        let output = command(self.place.folder(), &self.variables, &["migrate", "up"]).output();
+        let output = output.expect("the command runs");
+        assert!(output.status.success(), "migrate up: {}", String::from_utf8_lossy(&output.stderr));
+        self
+    }
+
     /// Runs it to its end, which must come by itself: for starts that are refused.
     pub async fn exit(self) -> Exit {
         // Building it is not its own time.
         binary();
         let began = Instant::now();
-        let child = Mutex::new(spawn(&self.place, &self.variables, &[]));
+        let said = Said::new(&self.place);
+        let child = Mutex::new(spawn(&said, &self.variables, &self.arguments));
         let status = ended(&child).await;
-        Exit {
-            status,
-            took: began.elapsed(),
-            stdout: log(&self.place, "stdout"),
-            stderr: log(&self.place, "stderr"),
-        }
+        Exit { status, took: began.elapsed(), stdout: said.stdout(), stderr: said.stderr() }
     }
 
     async fn start(self) -> Server {
-        let Self { place, mut variables } = self;
-        let child = Mutex::new(spawn(&place, &variables, &[]));
-        let address = listens(&place, &child).await;
+        let Self { place, mut variables, arguments } = self;
+        let said = Said::new(&place);
+        let child = Mutex::new(spawn(&said, &variables, &arguments));
+        let address = listens(&said, &child).await;
         // A restart listens at the same address.
-        variables.insert("HTTP_PORT".to_owned(), address.port().to_string());
-        let server = Server { client: Client::new(address), child, place, variables };
+        for name in ["HTTP_PORT", "OPERATE_PORT"] {
+            variables.insert(name.to_owned(), address.port().to_string());
+        }
+        let server = Server { client: Client::new(address), child, said, place, variables, arguments };
         server.ready().await;
         server
     }
@@ -86,8 +108,10 @@ pub struct Exit {
 pub struct Server {
     client: Client,
     child: Mutex<Child>,
-    place: Place,
+    said: Said,
+    place: Arc<Place>,
     variables: BTreeMap<String, String>,
+    arguments: Vec<&'static str>,
 }
 
 impl Deref for Server {
@@ -101,18 +125,34 @@ impl Deref for Server {
 impl Server {
     /// Starts the binary with a data folder and a database of its own, and waits until it is ready.
     pub fn start(backend: Backend) -> ServerStarting {
-        let place = Place::new(backend);
-        ServerStarting { variables: place.variables(), place }
+        let place = Arc::new(Place::new(backend));
+        let mut variables = place.variables();
+        variables.insert("OPERATE_PORT".to_owned(), "0".to_owned());
+        ServerStarting { variables, place, arguments: Vec::new() }
+    }
+
+    /// Another process of the same instance: the same data folder, database and brokers, a port of its own.
+    pub fn beside(&self) -> ServerStarting {
+        let mut variables = self.variables.clone();
+        for name in ["HTTP_PORT", "OPERATE_PORT"] {
+            variables.insert(name.to_owned(), "0".to_owned());
+        }
+        ServerStarting { place: Arc::clone(&self.place), variables, arguments: Vec::new() }
+    }
+
+    /// Its process, for signals.
+    pub fn pid(&self) -> u32 {
+        lock(&self.child).id()
     }
 
     /// What it said.
     pub fn stdout(&self) -> String {
-        log(&self.place, "stdout")
+        self.said.stdout()
     }
 
     /// What it logged.
     pub fn stderr(&self) -> String {
-        log(&self.place, "stderr")
+        self.said.stderr()
     }
 
     /// Ends it as a power cut would.
@@ -135,25 +175,41 @@ impl Server {
     /// Starts it again on the same data and the same port, after it has ended.
     pub async fn restart(&self) {
         assert!(exited(&self.child).is_some(), "the process still runs");
-        *lock(&self.child) = spawn(&self.place, &self.variables, &[]);
+        *lock(&self.child) = spawn(&self.said, &self.variables, &self.arguments);
         self.ready().await;
     }
 
     /// Lets the leases end that a killed process held: its deliveries would fall due again after a minute.
     pub async fn end_leases(&self) {
         const SQL: &str = "UPDATE deliveries SET due_at = created_at WHERE state = 'sending'";
-        let db = match self.variables.get("DATABASE_URL") {
-            Some(url) => Db::postgres(url, 1).await,
-            None => Db::sqlite(self.place.folder()).await,
-        };
-        let db = db.expect("the database can be opened");
+        let db = self.open_store().await;
         database::execute(&db, SQL).await.expect("leases can be ended");
         db.close().await;
     }
 
+    /// The only number of a query, for what no public door shows.
+    pub async fn number(&self, sql: &str) -> Result<i64, Box<dyn std::error::Error + Send + Sync>> {
+        let db = self.try_open_store().await?;
+        let number = database::number(&db, sql).await;
+        db.close().await;
+        Ok(number?)
+    }
+
+    async fn open_store(&self) -> Db {
+        self.try_open_store().await.expect("the store can be opened")
+    }
+
+    async fn try_open_store(&self) -> Result<Db, StoreError> {
+        match self.variables.get("DATABASE_URL") {
+            Some(url) => Db::postgres(url, 1).await,
+            None => Db::sqlite(self.place.folder()).await,
+        }
+    }
+
     /// Runs another command of the same binary with the same variables, to its end.
     pub fn run(&self, arguments: &[&str]) -> (ExitStatus, String, String) {
-        let output = command(&self.place, &self.variables, arguments).output().expect("the command runs");
+        let output =
+            command(self.place.folder(), &self.variables, arguments).output().expect("the command runs");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status, text(&output.stdout), text(&output.stderr))
     }
@@ -164,13 +220,16 @@ impl Server {
             let exit = self.terminate().await;
             assert!(exit.status.success(), "it ended with {}: {}", exit.status, exit.stderr);
         }
-        let nothing = Place::new(Backend::Sqlite);
-        std::mem::replace(&mut self.place, nothing).remove().await;
+        let nothing = Arc::new(Place::new(Backend::Sqlite));
+        // The last process of an instance removes its things.
+        if let Some(place) = Arc::into_inner(std::mem::replace(&mut self.place, nothing)) {
+            place.remove().await;
+        }
     }
 
     async fn ready(&self) {
         until(|| async {
-            must_run(&self.place, &self.child);
+            must_run(&self.said, &self.child);
             match self.client.get("/health/ready").try_send().await {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 Ok(answer) => Err(answer.text()),
@@ -190,30 +249,52 @@ impl Drop for Server {
     }
 }
 
-fn spawn(place: &Place, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Child {
-    let file =
-        |name: &str| Stdio::from(File::create(place.folder().join(name)).expect("a file for what it says"));
-    let mut command = command(place, variables, arguments);
+/// Where a process writes what it says and logs.
+#[derive(Debug)]
+struct Said {
+    folder: PathBuf,
+    name: String,
+}
+
+impl Said {
+    fn new(place: &Place) -> Self {
+        static PROCESSES: AtomicUsize = AtomicUsize::new(0);
+        let name = PROCESSES.fetch_add(1, Ordering::Relaxed).to_string();
+        Self { folder: place.folder().to_owned(), name }
+    }
+
+    fn path(&self, stream: &str) -> PathBuf {
+        self.folder.join(format!("{stream}-{}", self.name))
+    }
+
+    fn stdout(&self) -> String {
+        fs::read_to_string(self.path("stdout")).unwrap_or_default()
+    }
+
+    fn stderr(&self) -> String {
+        fs::read_to_string(self.path("stderr")).unwrap_or_default()
+    }
+}
+
+fn spawn(said: &Said, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Child {
+    let file = |stream: &str| Stdio::from(File::create(said.path(stream)).expect("a file for what it says"));
+    let mut command = command(&said.folder, variables, arguments);
     command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
     command.spawn().expect("the binary starts")
 }
 
 /// Sees nothing of our environment and no `.env`.
-fn command(place: &Place, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Command {
+fn command(folder: &Path, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    command.args(arguments).current_dir(place.folder()).env_clear().envs(variables);
+    command.args(arguments).current_dir(folder).env_clear().envs(variables);
     command
 }
 
-fn log(place: &Place, name: &str) -> String {
-    fs::read_to_string(place.folder().join(name)).unwrap_or_default()
-}
-
 /// The address that its banner names.
-async fn listens(place: &Place, child: &Mutex<Child>) -> SocketAddr {
+async fn listens(said: &Said, child: &Mutex<Child>) -> SocketAddr {
     until(|| async {
-        must_run(place, child);
-        let banner = log(place, "stdout");
+        must_run(said, child);
+        let banner = said.stdout();
         let address =
             banner.split_once("listens on http://").and_then(|(_, rest)| rest.split_whitespace().next());
         address.and_then(|address| address.parse().ok()).ok_or_else(|| format!("no address in {banner:?}"))
@@ -225,9 +306,9 @@ async fn ended(child: &Mutex<Child>) -> ExitStatus {
     until(|| async { exited(child).ok_or_else(|| "the process still runs".to_owned()) }).await
 }
 
-fn must_run(place: &Place, child: &Mutex<Child>) {
+fn must_run(said: &Said, child: &Mutex<Child>) {
     let ended = exited(child);
-    assert!(ended.is_none(), "it ended with {ended:?}: {}{}", log(place, "stdout"), log(place, "stderr"));
+    assert!(ended.is_none(), "it ended with {ended:?}: {}{}", said.stdout(), said.stderr());
 }
 
 fn exited(child: &Mutex<Child>) -> Option<ExitStatus> {

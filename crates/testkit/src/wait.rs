@@ -12,7 +12,15 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Looks again and again until there is an answer. After [`PATIENCE`] it panics with what the last look said is missing.
-pub async fn until<T, F>(mut look: impl FnMut() -> F) -> T
+pub async fn until<T, F>(look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    until_within(PATIENCE, look).await
+}
+
+/// As [`until`], with a patience of its own.
+pub async fn until_within<T, F>(patience: Duration, mut look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
@@ -20,7 +28,7 @@ where
     loop {
         match look().await {
             Ok(answer) => return answer,
-            Err(missing) if began.elapsed() > PATIENCE => panic!("after {} s: {missing}", PATIENCE.as_secs()),
+            Err(missing) if began.elapsed() > patience => panic!("after {} s: {missing}", patience.as_secs()),
             Err(_) => tokio::time::sleep(pause).await,
         }
         pause = (pause * 2).min(PAUSE);

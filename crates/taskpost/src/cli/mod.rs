@@ -19,6 +19,12 @@ pub struct Cli {
 /// What else the program does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve requests only; needs DATABASE_URL, as do the other roles
+    Api,
+    /// Move events along and apply them only
+    Consumers,
+    /// Deliver notifications and webhooks only
+    Workers,
     /// Register a test user at a running instance, or log it in, and print its access token.
     Token(token::Options),
 }

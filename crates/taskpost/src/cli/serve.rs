@@ -1,6 +1,6 @@
-//! `taskpost`: everything in one process, until a signal.
+//! `taskpost` and its roles: serves until a signal.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{fmt::Write as _, net::SocketAddr, time::Instant};
 
 use taskpost_common::{
     Clock,
@@ -8,16 +8,25 @@ use taskpost_common::{
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{environment, logs, wire};
+use crate::{
+    environment, logs,
+    wire::{self, Roles},
+};
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
-pub async fn run() -> anyhow::Result<()> {
+pub async fn run(roles: Roles) -> anyhow::Result<()> {
     let began = Instant::now();
     let config = environment::config()?;
+    if let (Some(role), Database::Sqlite) = (roles.name, &config.database) {
+        anyhow::bail!(
+            "DATABASE_URL: `taskpost {role}` shares its store with other processes and needs \
+             postgres://user:password@host:port/database; `taskpost` alone serves everything on SQLite"
+        );
+    }
     logs::start(config.log_format);
     let mut signals = Signals::new()?;
-    let mut running = wire::start(&config, Clock::system(), wire::install_metrics()?).await?;
-    print!("{}", banner(&config, running.address, began));
+    let mut running = wire::start(&config, roles, Clock::system(), wire::install_metrics()?).await?;
+    print!("{}", banner(&config, roles, running.address, began));
 
     let failure = tokio::select! {
         error = running.failed() => Some(error),
@@ -57,22 +66,57 @@ impl Signals {
 }
 
 /// Where it listens, what each part runs on, and what to type next.
-fn banner(config: &Config, address: SocketAddr, began: Instant) -> String {
-    let store = match config.database {
-        Database::Sqlite => format!("SQLite in {}", config.data_dir.display()),
-        Database::Postgres(_) => "Postgres (DATABASE_URL)".to_owned(),
-    };
+fn banner(config: &Config, roles: Roles, address: SocketAddr, began: Instant) -> String {
     let base = format!("http://{address}");
+    let name = roles.name.map_or_else(|| "Taskpost".to_owned(), |role| format!("Taskpost {role}"));
+    let mut text = format!(
+        "{name} {version} listens on {base} (ready after {ready} ms)\n\n",
+        version = env!("CARGO_PKG_VERSION"),
+        ready = began.elapsed().as_millis(),
+    );
+    for (part, runs_on) in parts(config) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {part:<15}{runs_on}");
+    }
+    if roles.api {
+        text.push_str(&try_it(&base, address));
+    } else {
+        let _ = writeln!(text, "  health         {base}/health");
+    }
+    text
+}
+
+/// What each part runs on, and the variable that says so.
+fn parts(config: &Config) -> [(&'static str, String); 5] {
+    let of = |given: bool, real: &str, local: &str| if given { real } else { local }.to_owned();
+    [
+        (
+            "store",
+            match config.database {
+                Database::Sqlite => format!("SQLite in {}", config.data_dir.display()),
+                Database::Postgres(_) => "Postgres (DATABASE_URL)".to_owned(),
+            },
+        ),
+        ("event log", of(config.kafka.is_some(), "Kafka (KAFKA_BROKERS)", "the store's events table")),
+        (
+            "delivery queue",
+            of(config.rabbitmq.is_some(), "RabbitMQ (RABBITMQ_URL)", "the store's deliveries table"),
+        ),
+        ("rate limit", of(config.redis.is_some(), "Redis (REDIS_URL)", "in memory")),
+        (
+            "e-mail",
+            match config.smtp {
+                None => format!("files in {} (SMTP_URL is not set)", config.data_dir.join("mail").display()),
+                Some(_) => "SMTP (SMTP_URL)".to_owned(),
+            },
+        ),
+    ]
+}
+
+fn try_it(base: &str, address: SocketAddr) -> String {
     let port = if address.port() == 3000 { String::new() } else { format!(" --url {base}") };
     format!(
-        "Taskpost {version} listens on {base} (ready after {ready} ms)
-
-  store          {store}
-  event log      the store's events table
-  delivery queue the store's deliveries table
-  rate limit     in memory
-  e-mail         files in {mail}
-  API docs       {base}/docs
+        "  API docs       {base}/docs
 
 Try it in another terminal:
 
@@ -80,9 +124,6 @@ Try it in another terminal:
   curl -i {base}/tasks -H \"Authorization: Bearer $TOKEN\" \\
        -H 'Content-Type: application/json' -d '{{\"title\":\"Fix the lift\"}}'
 
-",
-        version = env!("CARGO_PKG_VERSION"),
-        ready = began.elapsed().as_millis(),
-        mail = config.data_dir.join("mail").display(),
+"
     )
 }
