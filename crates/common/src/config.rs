@@ -1,5 +1,6 @@
 //! What is in force, and where each value came from. The default is the embedded product.
 
+mod older;
 mod vars;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -17,6 +18,8 @@ pub struct Config {
     pub http: (IpAddr, u16),
     /// `DATA_DIR`: the SQLite file, the generated secret and written mails.
     pub data_dir: PathBuf,
+    /// `DB_TYPE=memdb`: the data folder is a temporary one, gone at the end.
+    pub temporary: bool,
     /// `DATABASE_URL`.
     pub database: Database,
     /// `KAFKA_BROKERS` and its kin; none is the store's own log.
@@ -170,7 +173,7 @@ pub struct ConfigError {
 impl Config {
     /// Reads all variables through `var`, so that tests never touch the environment.
     pub fn load(var: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut vars = Vars::new(&var);
+        let mut vars = Vars::new(&var)?;
         let production = vars.one_of("ENVIRONMENT", "development", &["development", "test", "production"])?
             == "production";
         let database = vars.database()?;
@@ -181,6 +184,7 @@ impl Config {
                 vars.parse("HTTP_PORT", "3000", "a port")?,
             ),
             data_dir: PathBuf::from(vars.text("DATA_DIR", "./data")),
+            temporary: older::is_temporary(&var),
             database,
             kafka: vars.kafka(&instance)?,
             rabbitmq: vars.secret_url(

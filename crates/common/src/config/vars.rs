@@ -9,21 +9,23 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::{ConfigError, Database, Kafka, Origin, Sasl, Setting};
+use super::{ConfigError, Database, Kafka, Origin, Sasl, Setting, older};
 
 pub(super) struct Vars<'a> {
     var: &'a dyn Fn(&str) -> Option<String>,
+    older: Vec<(&'static str, String)>,
     pub(super) seen: Vec<Setting>,
 }
 
 impl<'a> Vars<'a> {
-    pub(super) fn new(var: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { var, seen: Vec::new() }
+    pub(super) fn new(var: &'a dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Ok(Self { var, older: older::translate(var)?, seen: Vec::new() })
     }
 
     /// An empty value counts as not said.
     fn raw(&self, name: &str) -> Option<String> {
-        (self.var)(name).filter(|value| !value.is_empty())
+        let said = (self.var)(name).filter(|value| !value.is_empty());
+        said.or_else(|| self.older.iter().find(|(newer, _)| *newer == name).map(|(_, value)| value.clone()))
     }
 
     fn note(&mut self, name: &'static str, value: &str, said: bool) {
@@ -234,7 +236,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     unit.checked_mul(count)
 }
 
-fn wrong(name: &'static str, given: impl Display, expected: &str) -> ConfigError {
+pub(super) fn wrong(name: &'static str, given: impl Display, expected: &str) -> ConfigError {
     let mut problem = format!("expected {expected}");
     let given = given.to_string();
     if !given.is_empty() {

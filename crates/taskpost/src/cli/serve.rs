@@ -16,7 +16,12 @@ use crate::{
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 pub async fn run(roles: Roles) -> anyhow::Result<()> {
     let began = Instant::now();
-    let config = environment::config()?;
+    let mut config = environment::config()?;
+    // Removed when this function ends.
+    let temporary = config.temporary.then(tempfile::tempdir).transpose()?;
+    if let Some(folder) = &temporary {
+        folder.path().clone_into(&mut config.data_dir);
+    }
     if let (Some(role), Database::Sqlite) = (roles.name, &config.database) {
         anyhow::bail!(
             "DATABASE_URL: `taskpost {role}` shares its store with other processes and needs \
