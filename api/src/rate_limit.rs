@@ -9,7 +9,10 @@ use axum::{
     extract::ConnectInfo,
     http::{Extensions, HeaderMap, HeaderName, HeaderValue},
 };
-use taskpost_common::net::{TrustedProxies, rate_key};
+use taskpost_common::{
+    net::{TrustedProxies, rate_key},
+    rate::Rate,
+};
 use taskpost_ports::limiter::{Decision, LimitClass, LimitKey};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -19,7 +22,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The address that sent a request: the peer's, or what a trusted proxy says of it.
 pub(crate) fn client_ip(proxies: &TrustedProxies, headers: &HeaderMap, extensions: &Extensions) -> IpAddr {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let lines = headers.get_all(FORWARDED_FOR).into_iter().filter_map(|line| line.to_str().ok());
+    let lines = headers.get_all(FORWARDED_FOR).into_iter();
     proxies.client_ip(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), lines)
 }
 
@@ -28,12 +31,13 @@ pub(crate) fn address_key(ip: IpAddr) -> LimitKey {
     LimitKey::Address(rate_key(ip))
 }
 
-/// The policy of each class as a header, written when it is first needed.
+/// The policy of each class as a header, written when it is first needed. A stricter one holds while the limiter's
+/// backend is away.
 #[derive(Default)]
 pub(crate) struct Policies {
-    auth: OnceLock<HeaderValue>,
-    write: OnceLock<HeaderValue>,
-    read: OnceLock<HeaderValue>,
+    auth: OnceLock<(Rate, HeaderValue)>,
+    write: OnceLock<(Rate, HeaderValue)>,
+    read: OnceLock<(Rate, HeaderValue)>,
 }
 
 impl Policies {
@@ -44,7 +48,9 @@ impl Policies {
             LimitClass::Write => &self.write,
             LimitClass::Read => &self.read,
         };
-        headers.insert(POLICY, policy.get_or_init(|| header(&policy_text(class, decision))).clone());
+        let written = || header(&policy_text(class, decision));
+        let (rate, usual) = policy.get_or_init(|| (decision.rate, written()));
+        headers.insert(POLICY, if *rate == decision.rate { usual.clone() } else { written() });
         headers.insert(STATE, header(&state_text(class, decision)));
     }
 }
@@ -83,6 +89,20 @@ mod tests {
         Policies::default().tell(&mut headers, LimitClass::Write, &decision);
         assert_eq!(headers[POLICY], "\"write\";q=400;w=2");
         assert_eq!(headers[STATE], "\"write\";r=399;t=1");
+    }
+
+    #[test]
+    fn the_policy_is_the_one_that_holds() {
+        let policies = Policies::default();
+        let said = |rate: &str| {
+            let (rate, retry_after) = (rate.parse().unwrap(), Duration::ZERO);
+            let decision = Decision { allowed: true, rate, remaining: 1, retry_after };
+            let mut headers = HeaderMap::new();
+            policies.tell(&mut headers, LimitClass::Auth, &decision);
+            headers[POLICY].to_str().unwrap().to_owned()
+        };
+        let (usual, stricter) = ("\"auth\";q=30;w=30", "\"auth\";q=7;w=28");
+        assert_eq!(["60/m,30", "15/m,7", "60/m,30"].map(said), [usual, stricter, usual]);
     }
 
     #[test]

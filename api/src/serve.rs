@@ -4,9 +4,15 @@
 //! how long a body and a handler may take is for the router's layers, which can still answer.
 
 mod answer;
+mod chunks;
 mod connection;
+mod frames;
+mod head;
+mod inbox;
 mod places;
+mod refusal;
 mod refuse;
+mod requests;
 mod watch;
 mod wire;
 
@@ -28,7 +34,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
     server::conn::auto,
 };
-use taskpost_common::net::TrustedProxies;
+use taskpost_common::{Clock, net::TrustedProxies};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
@@ -133,6 +139,8 @@ struct Server {
     http: auto::Builder<TokioExecutor>,
     places: Arc<Places>,
     refuser: Refuser,
+    /// Names what gets no further than its connection.
+    ids: Clock,
     /// Set and woken once, when connections are to finish.
     draining: AtomicBool,
     drain: Arc<Notify>,
@@ -148,6 +156,7 @@ impl Server {
             http,
             places,
             refuser: Refuser::default(),
+            ids: Clock::system(),
             draining: AtomicBool::new(false),
             drain: Arc::default(),
         }
@@ -216,7 +225,7 @@ fn admit(server: &Arc<Server>, stream: TcpStream, peer: SocketAddr, tasks: &mut 
             tasks.spawn(connection::run(Arc::clone(server), stream, peer, place, drain));
         }
         Err(Refusal::Full) => {
-            if let Some(goodbye) = server.refuser.goodbye(stream) {
+            if let Some(goodbye) = server.refuser.goodbye(stream, &server.ids) {
                 tasks.spawn(goodbye);
             }
         }

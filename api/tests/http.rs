@@ -73,9 +73,10 @@ impl Site {
         let (wakes, clock, limiter) =
             (Wakes::default(), Clock::system(), Arc::new(Limiter::local(&config.limits)));
         let parts = Parts {
-            log: Log::Local { db: db.clone(), wakes: wakes.clone() },
-            queue: Queue::local(db.clone(), clock.clone()),
+            log: Log::local(db.clone(), wakes.clone(), clock.clone()),
+            queue: Some(Queue::local(db.clone(), clock.clone())),
             limiter: limiter.clone(),
+            spread: taskpost_ports::Spread::Local,
             secrets: vec!["a secret that is long enough for a test".to_owned().into()],
             db,
             wakes,

@@ -5,6 +5,7 @@ use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, time::Duration
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use taskpost_common::{DeadLetterId, Position};
+use taskpost_ports::log::LogError;
 use taskpost_store::{StoreError, Tx, dead_letters, progress};
 
 use crate::{Applied, ApplyError, Consumers, Decoded, Group};
@@ -37,6 +38,13 @@ impl fmt::Display for Fault {
             Self::Held(reason) | Self::Refused(reason) => f.write_str(reason),
             Self::Fenced => f.write_str("somebody else was faster"),
         }
+    }
+}
+
+/// The log fails as a whole; what is wrong with an event shows when it is read.
+impl From<LogError> for Fault {
+    fn from(error: LogError) -> Self {
+        Self::Held(error.to_string())
     }
 }
 
@@ -151,7 +159,7 @@ async fn transact<G: Group>(
 }
 
 /// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
 }

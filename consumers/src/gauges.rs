@@ -1,7 +1,9 @@
-//! What an operator watches: how far each group is, and how much waits in the outbox.
+//! What an operator watches: how far each group and the relay are, and how much waits in the outbox. Read from the store,
+//! so every process that consumes shows the same.
 
 use std::time::Duration;
 
+use taskpost_ports::Log;
 use taskpost_store::{Db, StoreError, events, progress};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const OUTBOX_EVERY: Duration = Duration::from_secs(5);
 /// An older row in the outbox means that the sequencer stands still.
 const ALARM: f64 = 10.0;
+/// Partitions of a group that have a gauge of their own.
+const PARTITIONS: usize = 48;
 
 /// Refreshes the gauges until `stop`. What cannot be read keeps its last value.
 pub(crate) async fn run(stage: Consumers, groups: &'static [&'static str], stop: CancellationToken) {
@@ -24,7 +28,8 @@ pub(crate) async fn run(stage: Consumers, groups: &'static [&'static str], stop:
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let mut read = in_time(read_groups(&stage.db, groups)).await;
+        let on_kafka = matches!(stage.log, Log::Kafka(_));
+        let mut read = in_time(read_groups(&stage.db, groups, on_kafka)).await;
         if stage.db.has_outbox() && Instant::now() >= outbox_due {
             outbox_due += OUTBOX_EVERY;
             let oldest = in_time(read_outbox(&stage)).await;
@@ -40,17 +45,28 @@ pub(crate) async fn run(stage: Consumers, groups: &'static [&'static str], stop:
     }
 }
 
-async fn read_groups(db: &Db, groups: &[&'static str]) -> Result<(), StoreError> {
+async fn read_groups(db: &Db, groups: &[&'static str], on_kafka: bool) -> Result<(), StoreError> {
     let mut reader = db.reader().await?;
     // Progress first: events that come in between make the lag too large for a moment, never negative.
     let mut positions = Vec::with_capacity(groups.len());
     for &group in groups {
-        positions.push((group, progress::get(&mut reader, group, "").await?));
+        positions.push((group, progress::applied(&mut reader, group).await?));
+        if on_kafka {
+            for place in progress::places(&mut reader, group).await?.into_iter().take(PARTITIONS) {
+                let lag = place.lag();
+                let labels = [("group", group.to_owned()), ("partition", place.partition)];
+                metrics::gauge!("taskpost_group_partition_lag", &labels).set(as_f64(lag));
+            }
+        }
     }
+    let relayed = if on_kafka { Some(progress::relay::cursor(&mut reader).await?) } else { None };
     let head = events::head(&mut reader).await?;
     for (group, position) in positions {
         metrics::gauge!("taskpost_group_position", "group" => group).set(as_f64(position.0));
         metrics::gauge!("taskpost_group_lag", "group" => group).set(as_f64(head.0 - position.0));
+    }
+    if let Some(relayed) = relayed {
+        metrics::gauge!("taskpost_relay_lag").set(as_f64(head.0 - relayed.0));
     }
     Ok(())
 }

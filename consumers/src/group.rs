@@ -2,8 +2,9 @@
 
 use std::future::Future;
 
-use taskpost_common::{Envelope, Event, event::DecodeError};
+use taskpost_common::{Envelope, Event, event::DecodeError, trace};
 use taskpost_store::{Session, StoreError, Tx};
+use tracing::{Span, info_span};
 
 /// A consumer group: turns events into effects in the store.
 ///
@@ -46,6 +47,31 @@ pub struct Decoded {
     pub envelope: Envelope,
     /// What it says.
     pub event: Event,
+    /// The group's work on it, which lasts as long as this.
+    span: Span,
+}
+
+impl Decoded {
+    /// An event that `group` has in hand.
+    pub fn new(group: &'static str, envelope: Envelope, event: Event) -> Self {
+        let span = info_span!(
+            target: trace::TARGET,
+            parent: None,
+            "consume",
+            otel.kind = "consumer",
+            group,
+            event.id = %envelope.id,
+            event.r#type = envelope.type_name,
+            position = envelope.position.0,
+        );
+        trace::child_of(&span, envelope.traceparent.as_deref());
+        Self { envelope, event, span }
+    }
+
+    /// What the group makes of it goes on from here: from its work, or where there are no spans, from the event's cause.
+    pub fn traceparent(&self) -> Option<String> {
+        trace::traceparent_of(&self.span).or_else(|| self.envelope.traceparent.clone())
+    }
 }
 
 /// Which stages have something to do once the transaction is committed.

@@ -1,18 +1,22 @@
 //! Steps 3 to 5 of 7: events get their positions, are read in order, and become notifications and deliveries.
 //!
 //! Before: `crates/tracker/src/committer.rs`, which commits tasks with their events. Here, in order:
-//! [`sequencer`] (outbox → `events`), [`runner`] (log → decode → apply → commit) and [`groups`] (what an event
-//! means). Next: `workers/src/dispatcher.rs`, which takes up the deliveries.
+//! [`sequencer`] (outbox → `events`), [`relay`] (`events` → Kafka, where the log is that), [`runner`] (log → decode →
+//! apply → commit) and [`groups`] (what an event means). Next: `workers/src/dispatcher.rs`, which takes up the deliveries.
 
 mod attempt;
+mod bury;
 mod gauges;
 pub mod group;
 pub mod groups;
 mod housekeeping;
+pub mod ingestion;
 mod outage;
 pub mod redrive;
+pub mod relay;
 pub mod runner;
 pub mod sequencer;
+mod standing;
 
 use std::sync::Arc;
 
@@ -26,6 +30,10 @@ use uuid::Uuid;
 pub use group::{Applied, ApplyError, Decoded, Group};
 use groups::{Notifier, Webhooks};
 pub use runner::Runner;
+pub use standing::Standing;
+
+/// The consumer groups that read the log.
+pub const GROUPS: &[&str] = &[Notifier::NAME, Webhooks::NAME];
 
 /// Consumers see everything; whom they tell is decided for each recipient.
 const EVERYTHING: Viewer = Viewer { user_id: UserId(Uuid::nil()), admin: true };
@@ -49,11 +57,19 @@ impl Consumers {
     /// has panicked.
     pub fn start(self, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
         if self.db.has_outbox() {
-            tasks.spawn(sequencer::run(self.db.clone(), self.wakes.clone(), stop.clone()));
+            let (db, wakes, clock) = (self.db.clone(), self.wakes.clone(), self.clock.clone());
+            tasks.spawn(sequencer::run(db, wakes, clock, stop.clone()));
+        }
+        if let Log::Kafka(kafka) = &self.log {
+            tasks.spawn(relay::run(self.clone(), kafka.clone(), GROUPS, stop.clone()));
         }
         self.start_group(Notifier::new(self.clock.clone()), tasks, stop);
         self.start_group(Webhooks::new(self.clock.clone()), tasks, stop);
-        tasks.spawn(gauges::run(self.clone(), &[Notifier::NAME, Webhooks::NAME], stop.clone()));
+        if let Some(ingest) = self.log.ingest() {
+            tasks.spawn(ingestion::run(self.clone(), ingest.clone(), stop.clone()));
+        }
+        tasks.spawn(ingestion::redrive::run(self.clone(), stop.clone()));
+        tasks.spawn(gauges::run(self.clone(), GROUPS, stop.clone()));
         tasks.spawn(housekeeping::run(self, stop.clone()));
     }
 

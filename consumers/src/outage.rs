@@ -27,7 +27,7 @@ impl Outage {
             self.lasts = true;
             tracing::warn!(
                 stage = %self.what, %error,
-                "held: nothing is skipped, and it goes on by itself once this passes; check that the database is up, reachable and has room"
+                "held: nothing is skipped, and it goes on by itself once this passes; check that the database and the brokers are up, reachable and have room"
             );
         }
         tokio::select! {

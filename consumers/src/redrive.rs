@@ -4,8 +4,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
 use taskpost_common::{Envelope, EventId, Position, event::CloudEvent};
+use taskpost_ports::log::envelope_of;
 use taskpost_store::{
     dead_letters::{self, DeadLetter},
     events,
@@ -74,7 +74,7 @@ async fn handle<G: Group>(group: &G, stage: &Consumers, letter: &DeadLetter) -> 
     envelope.owner_id = recorded.as_ref().and_then(|event| event.owner_id);
     envelope.assignee_id = recorded.as_ref().and_then(|event| event.assignee_id);
     let event = decode(group, &envelope).map_err(|error| Fault::Refused(error.to_string()))?;
-    let events = event.map(|event| Decoded { envelope, event });
+    let events = event.map(|event| Decoded::new(G::NAME, envelope, event));
     let fence = Fence::Letter(letter.id);
     match attempt(stage, group, fence, events.as_slice()).await? {
         Done::Committed => Ok(()),
@@ -96,30 +96,14 @@ async fn put_back<G: Group>(stage: &Consumers, letter: &DeadLetter, reason: &str
     Ok(())
 }
 
-/// The event that a letter's payload tells of. It must still be the letter's own: effects are kept apart by its id.
+/// The event that a letter's payload tells of. It must still be the letter's own: effects are kept apart by its id. A
+/// letter of what was no event at all becomes the event that somebody made of it.
 fn unfold(letter: &DeadLetter) -> Result<Envelope, String> {
     let event: CloudEvent =
         serde_json::from_str(&letter.payload).map_err(|error| format!("the payload is no event: {error}"))?;
-    if letter.event_id.map(EventId) != Some(event.id) {
+    if letter.event_id.is_some_and(|id| EventId(id) != event.id) {
         return Err("the payload's id is not that of the letter's event".to_owned());
     }
-    let (_, aggregate) = event.subject.split_once('/').ok_or("the payload's subject is not family/id")?;
-    let at =
-        DateTime::parse_from_rfc3339(&event.time).map_err(|error| format!("the payload's time: {error}"))?;
-    Ok(Envelope {
-        position: letter.position.map_or(event.position, Position),
-        id: event.id,
-        type_name: event.type_name,
-        aggregate_id: aggregate.parse().map_err(|error| format!("the payload's subject: {error}"))?,
-        aggregate_version: event.aggregateversion,
-        actor_id: event.actorid,
-        project_id: event.projectid,
-        owner_id: None,
-        assignee_id: None,
-        correlation_id: event.correlationid,
-        causation_id: event.causationid,
-        traceparent: event.traceparent,
-        at: at.with_timezone(&Utc),
-        data: event.data.get().to_owned(),
-    })
+    let envelope = envelope_of(&event).map_err(|error| format!("the payload is no event: {error}"))?;
+    Ok(Envelope { position: letter.position.map_or(event.position, Position), ..envelope })
 }

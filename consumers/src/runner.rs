@@ -1,5 +1,5 @@
 //! Step 4 of 7: a consumer group reads the log, batch by batch: decode, apply, commit.
-//! Before: `consumers/src/sequencer.rs`. Next: `consumers/src/groups/`, which say what an event means.
+//! Before: `consumers/src/sequencer.rs`, or `consumers/src/relay.rs` where the log is Kafka. Next: `consumers/src/groups/`, which say what an event means.
 
 use std::{
     collections::BTreeMap,
@@ -7,15 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, Utc};
 use taskpost_common::{Envelope, Position};
-use taskpost_ports::log::{Batch, Subscription};
-use taskpost_store::dead_letters::{self, NewLetter, Source};
+use taskpost_ports::log::{Batch, Broken, Read, Subscription};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Consumers, Decoded, Group,
-    attempt::{Done, Fault, Fence, attempt, in_time, record},
+    attempt::{Done, Fault, Fence, attempt, record},
+    bury::{Try, bury_broken, bury_event},
     group::decode,
     outage::Outage,
 };
@@ -81,13 +80,15 @@ impl<G: Group> Runner<G> {
             };
             match read {
                 None => self.record_passed(&stop).await,
-                Some(Ok(Ok(batch))) => self.handle(batch, &stop).await,
-                Some(Ok(Err(error))) => self.hold(&Fault::held(error), &stop).await,
+                Some(Ok(Ok(Read::Events(batch)))) => self.handle(batch, &stop).await,
+                Some(Ok(Ok(Read::Broken(broken)))) => self.handle_broken(&broken, &stop).await,
+                Some(Ok(Err(error))) => self.hold(&error.into(), &stop).await,
                 // Nothing has happened for so long, or the connection is stuck.
                 Some(Err(_)) => self.subscription.rewind(),
             }
         }
         self.record_passed(&stop).await;
+        self.subscription.close().await;
     }
 
     /// Records the progress past events that had no effects.
@@ -97,6 +98,7 @@ impl<G: Group> Runner<G> {
             if let Err(fault) = record(&self.stage, G::NAME, fence).await {
                 return self.failed(fault, stop).await;
             }
+            self.subscription.done(&partition, to);
         }
     }
 
@@ -111,6 +113,16 @@ impl<G: Group> Runner<G> {
                 metrics::gauge!("taskpost_group_held", "group" => G::NAME).set(0.0);
                 metrics::histogram!("taskpost_group_batch_seconds", "group" => G::NAME)
                     .record(started.elapsed());
+            }
+            Err(fault) => self.failed(fault, stop).await,
+        }
+    }
+
+    async fn handle_broken(&mut self, broken: &Broken, stop: &CancellationToken) {
+        match bury_broken(&self.stage, G::NAME, broken).await {
+            Ok(()) => {
+                self.outage.over();
+                self.subscription.buried(broken);
             }
             Err(fault) => self.failed(fault, stop).await,
         }
@@ -188,13 +200,13 @@ impl<G: Group> Runner<G> {
         let recorded = self.recorded(&batch.partition, from);
         let fence = Fence::Progress { partition: &batch.partition, from: recorded, to };
         match attempt(&self.stage, &*self.group, fence, events).await? {
-            Done::Committed => drop(self.passed.remove(&batch.partition)),
+            Done::Committed => self.recorded_to(&batch.partition, to),
             Done::Nothing => {
                 let passed = Passed { from: recorded, to, since: Instant::now() };
                 self.passed.entry(batch.partition.clone()).or_insert(passed).to = to;
             }
         }
-        self.moved(batch, from, to);
+        batch.count::<G>(from, to);
         Ok(())
     }
 
@@ -209,47 +221,19 @@ impl<G: Group> Runner<G> {
         batch: &SortedBatch,
         from: Position,
         envelope: &Envelope,
-        tries: Vec<(DateTime<Utc>, String)>,
+        tries: Vec<Try>,
     ) -> Result<(), Fault> {
-        let to = envelope.position;
-        let recorded = self.recorded(&batch.partition, from);
-        let now = self.stage.clock.now();
-        let reason = tries.last().map(|(_, reason)| reason.clone()).unwrap_or_default();
-        let history = tries.into_iter().map(|(at, reason)| (at, Some(reason), None));
-        let letter = NewLetter {
-            id: self.stage.clock.id(),
-            source: Source::Log,
-            handler: G::NAME.to_owned(),
-            event_id: Some(envelope.id),
-            position: Some(to),
-            delivery_id: None,
-            reason,
-            attempts: dead_letters::history(history).map_err(Fault::held)?,
-            payload: payload(envelope),
-            created_at: now,
-        };
-        in_time(async {
-            let mut tx = self.stage.db.begin().await.map_err(Fault::held)?;
-            let fence = Fence::Progress { partition: &batch.partition, from: recorded, to };
-            fence.pass(&mut tx, G::NAME, now).await?;
-            dead_letters::insert(&mut tx, &letter).await.map_err(Fault::held)?;
-            tx.commit().await.map_err(Fault::held)
-        })
-        .await?;
-        self.passed.remove(&batch.partition);
-        metrics::counter!("taskpost_group_dead_letters_total", "group" => G::NAME).increment(1);
-        tracing::warn!(
-            group = G::NAME, event.id = %envelope.id, event.type = %envelope.type_name, position = %to,
-            letter.id = %letter.id, reason = %letter.reason, "an event is now a dead letter"
-        );
-        self.moved(batch, from, to);
+        let (partition, to) = (&batch.partition, envelope.position);
+        let fence = Fence::Progress { partition, from: self.recorded(partition, from), to };
+        bury_event(&self.stage, G::NAME, partition, fence, envelope, tries).await?;
+        self.recorded_to(partition, to);
+        batch.count::<G>(from, to);
         Ok(())
     }
 
-    fn moved(&mut self, batch: &SortedBatch, from: Position, to: Position) {
-        self.subscription.done(&batch.partition, to);
-        let events = u64::try_from(to.0 - from.0).unwrap_or_default();
-        metrics::counter!("taskpost_group_events_total", "group" => G::NAME).increment(events);
+    fn recorded_to(&mut self, partition: &str, to: Position) {
+        self.passed.remove(partition);
+        self.subscription.done(partition, to);
     }
 
     /// Goes back to the recorded progress and waits; smaller batches then, in case this one was too much.
@@ -261,18 +245,14 @@ impl<G: Group> Runner<G> {
     }
 }
 
-/// What a dead letter keeps: the whole event, or its bare data when that is not even JSON.
-fn payload(envelope: &Envelope) -> String {
-    let whole = envelope.to_cloudevent().and_then(|event| serde_json::to_string(&event));
-    whole.unwrap_or_else(|_| envelope.data.clone())
-}
-
 /// A batch with its events decoded, without those that the group does not want.
 #[derive(Debug)]
 struct SortedBatch {
     partition: String,
     from: Position,
     to: Position,
+    /// Where its events stand; in a partition of Kafka there are others between.
+    positions: Vec<Position>,
     wanted: Vec<Decoded>,
     undecodable: Vec<(Envelope, String)>,
 }
@@ -282,18 +262,26 @@ impl SortedBatch {
         let mut sorted = Self {
             from: batch.from,
             to: batch.to(),
+            positions: batch.events.iter().map(|event| event.position).collect(),
             partition: batch.partition,
             wanted: Vec::with_capacity(batch.events.len()),
             undecodable: Vec::new(),
         };
         for envelope in batch.events {
             match decode(group, &envelope) {
-                Ok(Some(event)) => sorted.wanted.push(Decoded { envelope, event }),
+                Ok(Some(event)) => sorted.wanted.push(Decoded::new(G::NAME, envelope, event)),
                 Ok(None) => {}
                 Err(error) => sorted.undecodable.push((envelope, error.to_string())),
             }
         }
         sorted
+    }
+
+    /// Counts the events above `from` and up to `to`, which are done.
+    fn count<G: Group>(&self, from: Position, to: Position) {
+        let below = |end: Position| self.positions.partition_point(|position| *position <= end);
+        let events = u64::try_from(below(to).saturating_sub(below(from))).unwrap_or_default();
+        metrics::counter!("taskpost_group_events_total", "group" => G::NAME).increment(events);
     }
 
     /// Its events in their order, each alone.

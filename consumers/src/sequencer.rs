@@ -1,9 +1,11 @@
 //! Step 3 of 7, on Postgres only: committed events get their positions.
-//! Before: `crates/tracker/src/committer.rs`, which left them in the outbox. Next: `consumers/src/runner.rs`.
+//! Before: `crates/tracker/src/committer.rs`, which left them in the outbox. Next: `consumers/src/relay.rs` where the log
+//! is Kafka, else `consumers/src/runner.rs`.
 
 use std::time::{Duration, Instant};
 
-use taskpost_ports::Wakes;
+use taskpost_common::Clock;
+use taskpost_ports::{Lease, Wakes};
 use taskpost_store::{Db, StoreError, events};
 use tokio_util::sync::CancellationToken;
 
@@ -22,19 +24,46 @@ const PARTITIONS_EACH: u64 = 100_000;
 /// How long after a failure partitions are tried again; the one ahead leaves room for hours.
 const PARTITIONS_AGAIN: Duration = Duration::from_secs(5);
 
-/// Moves what is committed from the outbox to `events` until `stop`. Any number may run at once: the store's statement
-/// is the fence, and the ones that are late find nothing.
-pub async fn run(db: Db, wakes: Wakes, stop: CancellationToken) {
+/// How often one that stands by looks; the lease itself asks the store less often.
+const STAND_BY: Duration = Duration::from_millis(250);
+/// How long giving the lease back may take.
+const GIVE_BACK: Duration = Duration::from_secs(1);
+
+/// Moves what is committed from the outbox to `events` until `stop`. Any number may run at once: one works, under a
+/// lease, and others stand by. The store's statement is the fence; one that is late finds nothing.
+pub async fn run(db: Db, wakes: Wakes, clock: Clock, stop: CancellationToken) {
+    let mut lease = Lease::new(db.clone(), clock, "sequencer");
+    sequence(&db, &wakes, &mut lease, &stop).await;
+    if !matches!(tokio::time::timeout(GIVE_BACK, lease.give_back()).await, Ok(Ok(()))) {
+        tracing::debug!("the sequencer's lease was not given back; it ends by itself");
+    }
+}
+
+async fn sequence(db: &Db, wakes: &Wakes, lease: &mut Lease, stop: &CancellationToken) {
     let mut bell = wakes.outbox.listen();
     let mut outage = Outage::new("sequencer");
     let mut partitions = Partitions::default();
     let mut limit = FEW;
     while !stop.is_cancelled() {
-        partitions.look_after(&db).await;
-        let moved = match in_time(events::sequence(&db, limit)).await {
-            Ok(moved) => moved,
-            Err(error) => {
-                outage.wait(&error, &stop).await;
+        let turn = async {
+            if !in_time(lease.held()).await? {
+                return Ok(None);
+            }
+            partitions.look_after(db).await;
+            in_time(events::sequence(db, limit)).await.map(Some)
+        };
+        let moved = match turn.await {
+            Ok(Some(moved)) => moved,
+            Ok(None) => {
+                outage.over();
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(STAND_BY) => {}
+                }
+                continue;
+            }
+            Err::<_, Failure>(error) => {
+                outage.wait(&error, stop).await;
                 continue;
             }
         };

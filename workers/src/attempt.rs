@@ -6,10 +6,10 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use taskpost_common::{Clock, delivery::AttemptOutcome};
+use taskpost_common::{Clock, delivery::AttemptOutcome, trace};
 use taskpost_store::deliveries::{Attempt, Delivery, Settlement};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Instrument as _, Span, debug, field::Empty, info_span};
 
 use crate::{
     channels::{AttemptResult, Channel, Failure, Report},
@@ -38,7 +38,8 @@ impl<C: Channel> Attempter<C> {
     /// Makes one try and decides what becomes of the delivery. Ends in time and without a panic, whatever the channel does.
     pub(crate) async fn attempt(&self, delivery: Delivery, target: C::Target) -> Outcome {
         let (started_at, began) = (self.clock.now(), Instant::now());
-        let report = self.guarded(&delivery, target).await;
+        let span = span(&delivery);
+        let report = self.guarded(&delivery, target).instrument(span.clone()).await;
         let took = began.elapsed();
         metrics::histogram!("taskpost_delivery_seconds", "channel" => delivery.channel.as_str()).record(took);
         let attempt = Attempt {
@@ -46,8 +47,9 @@ impl<C: Channel> Attempter<C> {
             duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
             ..described(&report.result)
         };
-        let settlement = self.decide(&delivery, &report.result, attempt);
-        Outcome { delivery, settlement, health: report.health }
+        tell(&span, &report.result);
+        let (settlement, wait) = span.in_scope(|| self.decide(&delivery, &report.result, attempt));
+        Outcome { delivery, settlement, wait, health: report.health }
     }
 
     async fn guarded(&self, delivery: &Delivery, target: C::Target) -> Report {
@@ -65,21 +67,62 @@ impl<C: Channel> Attempter<C> {
         }
     }
 
-    fn decide(&self, delivery: &Delivery, result: &AttemptResult, attempt: Attempt) -> Settlement {
+    /// What becomes of a delivery, and after what wait it is tried again.
+    fn decide(
+        &self,
+        delivery: &Delivery,
+        result: &AttemptResult,
+        attempt: Attempt,
+    ) -> (Settlement, Option<Duration>) {
         let number = u32::try_from(delivery.attempt + 1).unwrap_or(u32::MAX);
         let now = self.clock.now();
-        match next_step(result, number, &self.delays, rand::random()) {
-            Step::Done => Settlement::Delivered(attempt),
+        let settlement = match next_step(result, number, &self.delays, rand::random()) {
             Step::RetryIn(wait) => {
                 let error = attempt.error.as_deref().unwrap_or_default();
                 debug!(delivery.id = %delivery.id, attempt = number, error, ?wait, "will try again");
-                Settlement::Retry(attempt, now + wait)
+                return (Settlement::Retry(attempt, now + wait), Some(wait));
             }
+            Step::Done => Settlement::Delivered(attempt),
             Step::Snooze(wait) => Settlement::Snooze(now + wait),
             Step::Bury(reason) => Settlement::Bury(attempt, reason),
             Step::Cancel(reason) => Settlement::Cancel(reason),
-        }
+        };
+        (settlement, None)
     }
+}
+
+/// The try's place in the trace of what brought the delivery about.
+fn span(delivery: &Delivery) -> Span {
+    let span = info_span!(
+        target: trace::TARGET,
+        parent: None,
+        "deliver",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        channel = delivery.channel.as_str(),
+        delivery.id = %delivery.id,
+        event.id = %delivery.event_id,
+        attempt = delivery.attempt + 1,
+        outcome = Empty,
+        http.response.status_code = Empty,
+    );
+    trace::child_of(&span, delivery.traceparent.as_deref());
+    span
+}
+
+/// Says in its span how a try ended.
+fn tell(span: &Span, result: &AttemptResult) {
+    let (outcome, status_code) = match result {
+        AttemptResult::Sent { status_code, .. } => (AttemptOutcome::Delivered.as_str(), *status_code),
+        AttemptResult::Failed(failure) => {
+            span.record("otel.status_code", "ERROR");
+            (failure.outcome.as_str(), failure.status_code)
+        }
+        AttemptResult::Postponed(_) => ("postponed", None),
+        AttemptResult::Cancelled(_) => ("cancelled", None),
+    };
+    span.record("outcome", outcome);
+    span.record("http.response.status_code", status_code);
 }
 
 /// What is kept of a try; its times are put in by the caller.

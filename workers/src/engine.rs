@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskpost_common::Clock;
-use taskpost_ports::{Queue, Wakes};
+use taskpost_ports::{Lease, Queue, Wakes};
 use taskpost_store::Db;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,13 @@ impl Engine {
     /// Starts the recorder, which ends after the last channel has.
     pub fn start(self, tasks: &mut JoinSet<()>, stop: CancellationToken) -> Running {
         let (outcomes, waiting) = mpsc::channel(outcomes::WAITING);
-        let recorder = Recorder::new(self.db.clone(), self.wakes.clone(), self.clock.clone(), stop.clone());
+        let recorder = Recorder::new(
+            self.db.clone(),
+            self.queue.clone(),
+            self.wakes.clone(),
+            self.clock.clone(),
+            stop.clone(),
+        );
         tasks.spawn(recorder.run(waiting));
         Running { engine: self, outcomes, stop }
     }
@@ -57,9 +63,11 @@ impl Running {
     /// Starts the dispatcher and the runner of a channel.
     pub fn add(&self, tasks: &mut JoinSet<()>, channel: impl Channel) -> &Self {
         let engine = &self.engine;
+        let name = format!("dispatcher.{}", channel.name());
         let dispatcher = Dispatcher {
             channel: channel.name(),
             queue: engine.queue.clone(),
+            lease: Lease::new(engine.db.clone(), engine.clock.clone(), name),
             wakes: engine.wakes.clone(),
             clock: engine.clock.clone(),
         };

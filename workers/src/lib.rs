@@ -17,6 +17,7 @@ pub use engine::{Engine, Running};
 
 use std::{io, path::PathBuf, time::Duration};
 
+use secrecy::SecretString;
 use taskpost_common::{Clock, config::Webhooks, net::Outbound};
 use taskpost_ports::{Queue, Wakes};
 use taskpost_store::Db;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use channels::{
-    email::{Email, Mailer},
+    email::{self, BadSmtpUrl, Email, Mailer},
     guard::{GuardedClient, Resolver, Timeouts},
     webhook::Webhook,
 };
@@ -54,8 +55,10 @@ pub struct Workers {
 /// How mails are sent.
 #[derive(Clone, Debug)]
 pub struct MailSettings {
-    /// Where they are written.
+    /// Where they are written when there is no server.
     pub folder: PathBuf,
+    /// `SMTP_URL`: the server that takes them.
+    pub smtp: Option<SecretString>,
     /// Who sends them: `Name <address>`.
     pub from: String,
     /// How people reach this instance; without it mails hold no links.
@@ -71,9 +74,26 @@ pub enum WorkersError {
     /// The folder of mails cannot be made.
     #[error("DATA_DIR: the folder {0} cannot be made: {1}")]
     MailFolder(PathBuf, #[source] io::Error),
+    /// `SMTP_URL` names no mail server.
+    #[error(transparent)]
+    Smtp(#[from] BadSmtpUrl),
     /// TLS cannot be set up.
     #[error("the client of webhooks cannot be made: {0}")]
     Client(#[from] reqwest::Error),
+}
+
+impl MailSettings {
+    /// Where mails go. A server is not dialled yet.
+    ///
+    /// # Errors
+    /// [`WorkersError`] names the setting that cannot be used.
+    pub fn mailer(&self, connections: usize) -> Result<Mailer, WorkersError> {
+        match &self.smtp {
+            Some(url) => Ok(Mailer::smtp(url, connections)?),
+            None => Mailer::folder(self.folder.clone())
+                .map_err(|error| WorkersError::MailFolder(self.folder.clone(), error)),
+        }
+    }
 }
 
 impl Workers {
@@ -83,13 +103,15 @@ impl Workers {
     /// # Errors
     /// [`WorkersError`] names the setting that cannot be used.
     pub fn start(self, tasks: &mut JoinSet<()>, stop: CancellationToken) -> Result<(), WorkersError> {
+        let mailer = self.mail.mailer(self.concurrency)?;
+        mailer.start(tasks, stop.clone());
         let email = Email {
             db: self.db.clone(),
             clock: self.clock.clone(),
             from: self.mail.from.parse().map_err(WorkersError::MailFrom)?,
             public_url: self.mail.public_url,
-            mailer: Mailer::folder(self.mail.folder.clone())
-                .map_err(|error| WorkersError::MailFolder(self.mail.folder, error))?,
+            mailer,
+            timeout: email::TIMEOUT,
         };
         let webhook = webhook(&self.db, &self.clock, &self.webhooks)?;
         let engine = Engine {

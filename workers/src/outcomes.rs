@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use taskpost_common::{Cause, Clock, EndpointId};
-use taskpost_ports::Wakes;
+use taskpost_common::{Cause, Clock, EndpointId, trace};
+use taskpost_ports::{Queue, Wakes, queue::Fate};
 use taskpost_store::{
     Change, Db, StoreError, Tx,
     deliveries::{self, Attempt, Delivery, Settlement},
@@ -38,13 +38,27 @@ const LAST_CHANCE: Duration = Duration::from_secs(9);
 pub(crate) struct Outcome {
     pub delivery: Delivery,
     pub settlement: Settlement,
+    /// How long it waits for another try.
+    pub wait: Option<Duration>,
     pub health: Option<Health>,
+}
+
+impl Outcome {
+    /// What it means to the queue, where `kept` says whether its lease still held.
+    fn fate(&self, kept: bool) -> Fate {
+        match (&self.settlement, self.wait) {
+            (Settlement::Retry(_, due_at), Some(wait)) if kept => Fate::Retry { wait, due_at: *due_at },
+            (Settlement::Bury(..), _) if kept => Fate::Buried,
+            _ => Fate::Settled,
+        }
+    }
 }
 
 /// Stores outcomes.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     db: Db,
+    queue: Queue,
     wakes: Wakes,
     clock: Clock,
     outage: Outage,
@@ -66,9 +80,9 @@ struct Stored {
 }
 
 impl Recorder {
-    pub(crate) fn new(db: Db, wakes: Wakes, clock: Clock, stop: CancellationToken) -> Self {
+    pub(crate) fn new(db: Db, queue: Queue, wakes: Wakes, clock: Clock, stop: CancellationToken) -> Self {
         let outage = Outage::of("recording outcomes");
-        Self { db, wakes, clock, outage, failing: HashSet::new(), stop, until: None }
+        Self { db, queue, wakes, clock, outage, failing: HashSet::new(), stop, until: None }
     }
 
     /// Goes on until every sender is gone, and all they sent is stored.
@@ -91,6 +105,7 @@ impl Recorder {
                 Err(error) if error.is_transient() => {
                     if !self.may_wait(&error).await {
                         // They are not lost: their leases end, and they fall due again.
+                        self.let_go(batch);
                         return error!(count = batch.len(), %error, "could not record outcomes before the end");
                     }
                 }
@@ -124,6 +139,7 @@ impl Recorder {
             let plain = [Outcome {
                 delivery: outcome.delivery.clone(),
                 settlement: plain(&outcome.settlement),
+                wait: outcome.wait,
                 health: None,
             }];
             match self.store(&plain).await {
@@ -132,7 +148,10 @@ impl Recorder {
                     self.tell(&plain, stored);
                 }
                 // The lease ends, and the delivery falls due again.
-                Err(error) => error!(delivery.id = %id, %error, "could not record an outcome"),
+                Err(error) => {
+                    self.let_go(&plain);
+                    error!(delivery.id = %id, %error, "could not record an outcome");
+                }
             }
         }
     }
@@ -186,6 +205,8 @@ impl Recorder {
                 self.failing.insert(id)
             };
         }
+        let kept = batch.iter().zip(&stored.kept);
+        self.queue.settled(kept.map(|(outcome, kept)| (&outcome.delivery, outcome.fate(*kept))));
         let (mut appended, mut due_later) = (stored.disabled, false);
         for (outcome, kept) in batch.iter().zip(stored.kept) {
             if !kept {
@@ -205,6 +226,11 @@ impl Recorder {
         }
     }
 
+    /// Tells the queue of outcomes that could not be stored.
+    fn let_go(&self, batch: &[Outcome]) {
+        self.queue.settled(batch.iter().map(|outcome| (&outcome.delivery, Fate::Settled)));
+    }
+
     fn count(&self, Outcome { delivery, settlement, .. }: &Outcome) {
         let channel = delivery.channel.as_str();
         let outcome = match settlement {
@@ -216,7 +242,8 @@ impl Recorder {
             Settlement::Retry(..) => "retried",
             Settlement::Snooze(_) => "snoozed",
             Settlement::Bury(_, reason) => {
-                warn!(delivery.id = %delivery.id, channel, reason, "gave a delivery up");
+                let trace_id = delivery.traceparent.as_deref().map(trace::id);
+                warn!(delivery.id = %delivery.id, channel, reason, trace_id, "gave a delivery up");
                 "buried"
             }
             Settlement::Cancel(reason) => {

@@ -233,7 +233,7 @@ impl<C: Channel> Runner<C> {
 
     async fn snooze(&self, delivery: Delivery, wait: Duration) {
         let settlement = Settlement::Snooze(self.attempter.clock.now() + wait);
-        record(&self.outcomes, Outcome { delivery, settlement, health: None }).await;
+        record(&self.outcomes, Outcome { delivery, settlement, wait: None, health: None }).await;
     }
 
     /// Gives back what was not begun, and waits for what was; after a while that is given back too.

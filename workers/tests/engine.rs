@@ -1,4 +1,4 @@
-//! The engine and both channels, on SQLite and on Postgres, with real sockets and files.
+//! The engine and both channels, on SQLite, on Postgres, and on Postgres with RabbitMQ, with real sockets and files.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
 mod support;
@@ -23,12 +23,12 @@ use taskpost_common::{
 use taskpost_store::{
     Change, StoreError,
     deliveries::{self, Attempt, Delivery, NewDelivery, Settlement},
-    endpoints,
+    endpoints, leases,
 };
 use taskpost_workers::channels::{AttemptResult, Channel, Report};
 use tokio::sync::Semaphore;
 
-macro_rules! both {
+macro_rules! everywhere {
     ($($case:ident,)+) => {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,10 +42,16 @@ macro_rules! both {
                 super::$case(super::Stage::postgres().await).await;
             })+
         }
+        mod rabbitmq {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::support::rabbitmq(super::$case).await;
+            })+
+        }
     };
 }
 
-both! {
+everywhere! {
     a_webhook_is_delivered_once_and_signed,
     both_secrets_sign_while_one_is_rotated,
     a_failure_that_passes_is_tried_again_under_the_same_id,
@@ -64,6 +70,7 @@ both! {
     an_outcome_is_stored_once_however_often_it_is_said,
     high_goes_first_and_low_does_not_starve,
     stopping_gives_back_what_is_not_finished,
+    one_process_announces_for_all_that_share_the_queue,
     a_mail_is_one_file_however_often_it_is_tried,
     a_mail_says_no_more_than_it_should,
 }
@@ -299,7 +306,7 @@ async fn a_vanished_workers_delivery_falls_due_again_and_its_outcome_is_refused(
     let receiver = Receiver::start(&["200 OK"]).await;
     let endpoint = stage.endpoint(&receiver.url()).await;
     let id = stage.webhook(endpoint).await;
-    let lost = stage.queue.claim(Name::Webhook, 10, chrono::Duration::milliseconds(50)).await.unwrap();
+    let lost = stage.claim(Name::Webhook, 1, chrono::Duration::milliseconds(50)).await;
     assert_eq!((lost.len(), lost[0].id, lost[0].lease), (1, id, 1));
     stage.start(&[10]);
     stage.drained().await;
@@ -313,12 +320,12 @@ async fn a_vanished_workers_delivery_falls_due_again_and_its_outcome_is_refused(
 async fn an_outcome_is_stored_once_however_often_it_is_said(stage: Stage) {
     let endpoint = stage.endpoint("http://127.0.0.1:1/").await;
     let id = stage.webhook(endpoint).await;
-    let claimed = stage.queue.claim(Name::Webhook, 10, chrono::Duration::seconds(60)).await.unwrap();
+    let claimed = stage.claim(Name::Webhook, 1, chrono::Duration::seconds(60)).await;
     let later = Settlement::Retry(failed(), stage.clock.now());
     assert!(settle(&stage, &claimed[0], &later).await);
     assert!(!settle(&stage, &claimed[0], &later).await);
     assert_eq!(stage.outcomes(id).await, ["failed"]);
-    let again = stage.queue.claim(Name::Webhook, 10, chrono::Duration::seconds(60)).await.unwrap();
+    let again = stage.claim(Name::Webhook, 1, chrono::Duration::seconds(60)).await;
     assert_eq!((again[0].attempt, again[0].lease), (1, 2));
 }
 
@@ -354,14 +361,30 @@ async fn stopping_gives_back_what_is_not_finished(mut stage: Stage) {
     for id in ids {
         assert!(stage.outcomes(id).await.is_empty());
     }
-    let back = stage.queue.claim(Name::Email, 100, chrono::Duration::seconds(60)).await.unwrap();
+    let back = stage.claim(Name::Email, 30, chrono::Duration::seconds(60)).await;
     assert_eq!(back.len(), 30);
     assert!(back.iter().all(|delivery| delivery.attempt == 0));
 }
 
+async fn one_process_announces_for_all_that_share_the_queue(mut stage: Stage) {
+    let channel = Steps::new();
+    channel.go.add_permits(1);
+    stage.start_channel(channel, 1, &[10]);
+    stage.insert(&[stage.new_delivery(Name::Email, Class::Normal, "{}".to_owned())]).await;
+    stage.drained().await;
+    let (db, clock) = (stage.db.clone(), stage.clock.clone());
+    let is_free = async || {
+        let (now, holder) = (clock.now(), clock.id());
+        leases::take(&db, "dispatcher.email", holder, now, now).await.unwrap()
+    };
+    assert_eq!(is_free().await, !stage.queue.is_shared(), "whoever announces to all holds the lease");
+    stage.stop().await;
+    assert!(is_free().await, "the next one need not wait for its end");
+}
+
 async fn a_mail_is_one_file_however_often_it_is_tried(mut stage: Stage) {
     let id = stage.mail("Task OPS-1 was assigned to you", "Ann assigned it.").await;
-    let lost = stage.queue.claim(Name::Email, 1, chrono::Duration::milliseconds(1)).await.unwrap();
+    let lost = stage.claim(Name::Email, 1, chrono::Duration::milliseconds(1)).await;
     stage.start(&[10]);
     stage.drained().await;
     let file = format!("{id}.eml");

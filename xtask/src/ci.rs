@@ -8,14 +8,14 @@ use anyhow::{Result, bail};
 use crate::process;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{test, tidy, tools};
+use crate::{services, test, tidy, tools};
 
 /// Test, then everything `lint` does.
 pub fn everything(workspace: &Workspace, progress: &Progress) -> Result<()> {
     run(&[&[("test", test_all as Run)], LINT].concat(), workspace, progress)
 }
 
-/// fmt, clippy, doc, deny, tidy.
+/// fmt, clippy, doc, deny, tidy, compose.
 pub fn lint(workspace: &Workspace, progress: &Progress) -> Result<()> {
     run(LINT, workspace, progress)
 }
@@ -28,6 +28,7 @@ const LINT: &[(&str, Run)] = &[
     ("doc", doc),
     ("deny", deny),
     ("tidy", |workspace, _| tidy::run(workspace)),
+    ("compose", compose),
 ];
 
 fn test_all(workspace: &Workspace, progress: &Progress) -> Result<()> {
@@ -50,6 +51,20 @@ fn doc(workspace: &Workspace, _: &Progress) -> Result<()> {
 fn deny(workspace: &Workspace, progress: &Progress) -> Result<()> {
     let mut deny = Command::new(tools::cargo_deny(workspace, progress)?);
     process::show(deny.current_dir(&workspace.root).args(["check", "bans", "licenses", "sources"]))
+}
+
+/// Docker's own check of the compose files, where its client is; what needs no client is part of tidy.
+fn compose(workspace: &Workspace, progress: &Progress) -> Result<()> {
+    if !services::has_compose() {
+        progress.step("no `docker compose` here; tidy has looked at the files");
+        return Ok(());
+    }
+    for file in ["docker-compose.yml", "docker-compose.infra.yml"] {
+        let mut config = Command::new("docker");
+        config.current_dir(&workspace.root).args(["compose", "--file", file, "config", "--quiet"]);
+        process::show(&mut config)?;
+    }
+    Ok(())
 }
 
 fn run(steps: &[(&'static str, Run)], workspace: &Workspace, progress: &Progress) -> Result<()> {

@@ -32,9 +32,9 @@ enum Command {
     Services(services::Command),
     /// Test, then everything `lint` does
     Ci,
-    /// fmt, clippy, doc, deny and tidy
+    /// fmt, clippy, doc, deny, tidy and, with Docker's client, the compose files
     Lint,
-    /// Check what no compiler checks: who depends on whom, and what the text must not say
+    /// Check what no compiler checks: who depends on whom, what the text must not say, and how it is deployed
     Tidy,
 }
 

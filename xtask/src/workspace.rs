@@ -3,9 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use crate::environment;
+use crate::process;
+
+/// Tells an xtask that tests call which checkout's services they were given.
+pub const CHECKOUT: &str = "TASKPOST_XTASK_CHECKOUT";
 
 /// This checkout.
 pub struct Workspace {
@@ -14,17 +19,15 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Finds the checkout xtask was built from.
+    /// The checkout whose tests call us, else that of the crate cargo runs, else the one xtask was built from.
     pub fn find() -> Result<Self> {
-        let package = environment::variable("CARGO_MANIFEST_DIR");
-        let package = package.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = package.parent().context("xtask has no folder above it")?.to_path_buf();
-        ensure!(
-            root.join("Cargo.lock").is_file(),
-            "{} is not the workspace; run `cargo xtask` in the checkout",
-            root.display()
-        );
-        Ok(Self { root })
+        let said = [CHECKOUT, "CARGO_MANIFEST_DIR"].into_iter().find_map(environment::variable);
+        let package = said.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = package.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+        let root = root.with_context(|| {
+            format!("{} is not in a workspace; run `cargo xtask` in the checkout", package.display())
+        })?;
+        Ok(Self { root: root.to_path_buf() })
     }
 
     /// `cargo <subcommand>` in the root. What the outer `cargo run` told xtask about itself is hidden, so that build
@@ -36,6 +39,30 @@ impl Workspace {
         }
         cargo.current_dir(&self.root).arg(subcommand);
         cargo
+    }
+
+    /// The names of a package's integration tests.
+    pub fn test_targets(&self, package: &str) -> Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Metadata {
+            packages: Vec<Package>,
+        }
+        #[derive(Deserialize)]
+        struct Package {
+            name: String,
+            targets: Vec<Target>,
+        }
+        #[derive(Deserialize)]
+        struct Target {
+            name: String,
+            kind: Vec<String>,
+        }
+        let json = process::must(self.cargo("metadata").args(["--no-deps", "--format-version", "1"]))?;
+        let metadata: Metadata = serde_json::from_str(&json).context("could not read `cargo metadata`")?;
+        let found = metadata.packages.into_iter().find(|found| found.name == package);
+        let targets = found.with_context(|| format!("there is no package {package}"))?.targets;
+        let tests = targets.into_iter().filter(|target| target.kind.iter().any(|kind| kind == "test"));
+        Ok(tests.map(|target| target.name).collect())
     }
 
     /// The folder of one service: its state, and its data where possible.

@@ -22,13 +22,13 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use super::{
     Access, Input, Limit, Place, Route, TABLE,
     document::Document,
-    meter::{self, Meter},
+    meter,
     middleware::Endpoint,
     problem::{ApiError, Result},
     register, reply,
     route::Register,
+    visit::Front,
 };
-use crate::rate_limit::Policies;
 
 /// What the interface stands on.
 #[derive(Clone)]
@@ -55,9 +55,8 @@ pub(crate) type Shared = Arc<Api>;
 pub(crate) struct Api {
     pub(crate) app: App,
     pub(crate) document: Bytes,
-    pub(crate) policies: Policies,
-    /// One for each row of the table, then [`UNKNOWN_PATH`]'s and [`UNKNOWN_METHOD`]'s.
-    pub(crate) meters: Vec<Meter>,
+    /// With the rows of the table, then [`UNKNOWN_PATH`] and [`UNKNOWN_METHOD`].
+    pub(crate) front: Front,
 }
 
 /// The router of all routes.
@@ -66,8 +65,11 @@ pub fn router(app: App) -> Router {
     let rows = register(Rows::default());
     let api = Arc::new(Api {
         document: rows.document.to_bytes(),
-        policies: Policies::default(),
-        meters: TABLE.iter().chain([&UNKNOWN_PATH, &UNKNOWN_METHOD]).map(Meter::new).collect(),
+        front: Front::new(
+            TABLE.iter().chain([&UNKNOWN_PATH, &UNKNOWN_METHOD]),
+            app.tracker.clock().clone(),
+            app.https,
+        ),
         app,
     });
     let router = rows
@@ -123,7 +125,7 @@ impl Register for Rows {
     }
 }
 
-static UNKNOWN_PATH: Route = unknown("(unknown path)");
+pub(super) static UNKNOWN_PATH: Route = unknown("(unknown path)");
 static UNKNOWN_METHOD: Route = unknown("(unknown method)");
 
 const fn unknown(path: &'static str) -> Route {
@@ -135,16 +137,23 @@ async fn unknown_path() -> Result<Response> {
     Err(ApiError::not_found("there is nothing at this address; /openapi.json lists what there is"))
 }
 
-async fn unknown_method() -> Result<Response> {
+pub(super) async fn unknown_method() -> Result<Response> {
     Err(ApiError::method_not_allowed())
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
-    let exposed = ["event-id", "idempotency-replayed", "ratelimit", "ratelimit-policy", "x-request-id"];
+    let exposed = [
+        "event-id",
+        "idempotency-replayed",
+        "preference-applied",
+        "ratelimit",
+        "ratelimit-policy",
+        "x-request-id",
+    ];
     let exposed = exposed.into_iter().map(HeaderName::from_static);
     let exposed = exposed.chain([header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER]);
     let accepted =
-        ["idempotency-key", "traceparent", "x-request-id"].into_iter().map(HeaderName::from_static);
+        ["idempotency-key", "prefer", "traceparent", "x-request-id"].into_iter().map(HeaderName::from_static);
     let accepted = accepted.chain([
         header::AUTHORIZATION,
         header::CONTENT_TYPE,

@@ -40,7 +40,7 @@ pub(crate) async fn create_tasks(
     Key(key): Key,
     Json(Batch { tasks }): Json<Batch>,
 ) -> Result<Response> {
-    let charged = charge(&api, &caller, tasks.len())?;
+    let charged = charge(&api, &caller, tasks.len()).await?;
     let mut inputs = Vec::with_capacity(tasks.len());
     for task in &tasks {
         inputs.push(match json::parse(task.get().as_bytes()) {
@@ -60,12 +60,12 @@ pub(crate) async fn create_tasks(
 }
 
 /// A tenth of a write for each task, besides the one that every request costs.
-fn charge(api: &Api, caller: &Caller, tasks: usize) -> Result<Option<Charged>> {
+async fn charge(api: &Api, caller: &Caller, tasks: usize) -> Result<Option<Charged>> {
     let Some(cost) = u32::try_from(tasks.div_ceil(10)).ok().and_then(NonZeroU32::new) else {
         return Ok(None);
     };
     let class = LimitClass::Write;
-    let decision = api.app.limiter.check(class, LimitKey::User(caller.identity.user_id), cost);
+    let decision = api.app.limiter.check(class, LimitKey::User(caller.identity.user_id), cost).await;
     if decision.allowed {
         Ok(Some(Charged(class, decision)))
     } else {

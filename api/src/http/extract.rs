@@ -20,6 +20,7 @@ use super::{
 };
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// What was learned of a request before its handler.
 #[derive(Clone)]
@@ -150,6 +151,43 @@ impl FromRequestParts<Shared> for Key {
     }
 }
 
+/// Whether the client prefers an answer before the work is done (RFC 7240). A preference that is not understood is
+/// ignored, as that wants it.
+pub(crate) struct RespondAsync(pub(crate) bool);
+
+impl FromRequestParts<Shared> for RespondAsync {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self> {
+        let lines = parts.headers.get_all(PREFER).iter().filter_map(|line| line.to_str().ok());
+        Ok(Self(lines.flat_map(preferences).any(|name| name.eq_ignore_ascii_case("respond-async"))))
+    }
+}
+
+/// The names of preferences in a line, without their values and parameters. What stands in quotes is never a name.
+fn preferences(line: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let items = line.split(move |c| {
+        let was_escaped = std::mem::take(&mut escaped);
+        match c {
+            '"' if !was_escaped => quoted = !quoted,
+            '\\' if quoted && !was_escaped => escaped = true,
+            _ => {}
+        }
+        c == ',' && !quoted
+    });
+    items.filter_map(|item| {
+        let (name, rest) = item.split_at(item.find([';', '=']).unwrap_or(item.len()));
+        // `respond-async` has no value; an empty one is as good as none.
+        let bare = rest.strip_prefix('=').is_none_or(|value| {
+            let value = value.split(';').next().unwrap_or_default().trim();
+            value.is_empty() || value == "\"\""
+        });
+        bare.then_some(name.trim())
+    })
+}
+
 /// Method and path; a path with and without the version is one route.
 fn route(parts: &Parts) -> String {
     let path = parts.uri.path();
@@ -167,4 +205,26 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 fn arrived(parts: &Parts) -> Result<&Arrived> {
     parts.extensions.get::<Arrived>().ok_or_else(|| Error::Unauthenticated.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preferences_are_named_whatever_stands_around_them() {
+        for (line, names) in [
+            ("respond-async", &["respond-async"][..]),
+            (" respond-async , wait=10", &["respond-async"]),
+            ("return=minimal;x=\"a, respond-async\", respond-async; y", &["respond-async"]),
+            ("respond-async=\"\"; a", &["respond-async"]),
+            ("respond-async=yes, handling=strict", &[]),
+            ("a=\"\\\", respond-async\"", &[]),
+            ("a=\"\\\", respond-async", &[]),
+            ("foo, Respond-Async", &["foo", "Respond-Async"]),
+            ("", &[""]),
+        ] {
+            assert_eq!(preferences(line).collect::<Vec<_>>(), names, "{line}");
+        }
+    }
 }

@@ -7,14 +7,16 @@ use axum::{
     http::{StatusCode, header},
     response::Response,
 };
-use secrecy::ExposeSecret as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
+use taskpost_common::net::TrustedProxies;
 use taskpost_tracker::{Error, Health};
 use utoipa::ToSchema;
 
 use super::{
-    app::{Api, Shared},
+    app::{App, Shared},
     middleware::bearer,
     problem::{ApiError, Result},
     reply::Reply,
@@ -30,8 +32,13 @@ use crate::rate_limit::client_ip;
     )
 )]
 pub(crate) async fn health(State(api): State<Shared>) -> Result<Response> {
-    let health = api.app.tracker.health().await;
-    Ok(Reply::json(ready_status(&health), &health)?.done())
+    tell(&api.app.tracker.health().await)
+}
+
+/// The whole of it, with the status that probes go by.
+pub(super) fn tell(health: &Health) -> Result<Response> {
+    let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(Reply::json(status, health)?.done())
 }
 
 /// A word.
@@ -56,12 +63,7 @@ pub(crate) async fn live() -> Result<Response> {
     )
 )]
 pub(crate) async fn ready(State(api): State<Shared>) -> Result<Response> {
-    let health = api.app.tracker.health().await;
-    Ok(Reply::json(ready_status(&health), &health)?.done())
-}
-
-fn ready_status(health: &Health) -> StatusCode {
-    if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    tell(&api.app.tracker.health().await)
 }
 
 /// Read the metrics
@@ -72,35 +74,50 @@ fn ready_status(health: &Health) -> StatusCode {
     responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn metrics(State(api): State<Shared>, request: Request) -> Result<Response> {
-    if !is_local(&api, &request) {
-        check_token(&api, &request)?;
-    }
-    let text = api.app.metrics.render();
-    Ok(Reply::text(StatusCode::OK, text)
-        .with(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
-        .done())
+    let App { metrics, metrics_token, trusted_proxies, .. } = &api.app;
+    Meters { metrics, metrics_token: metrics_token.as_ref(), trusted_proxies }.read(&request)
 }
 
-/// Whether the request was sent on this machine. What a proxy passes on was not, if the proxy is not known.
-fn is_local(api: &Api, request: &Request) -> bool {
-    let proxies = &api.app.trusted_proxies;
-    let (headers, extensions) = (request.headers(), request.extensions());
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let forwarded =
-        ["x-forwarded-for", "forwarded", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
-    let local = |ip: IpAddr| ip.to_canonical().is_loopback();
-    match peer {
-        Some(peer) if forwarded && !proxies.contains(peer) => false,
-        Some(_) => local(client_ip(proxies, headers, extensions)),
-        None => false,
-    }
+/// What decides who may read the metrics, and what they are.
+pub(super) struct Meters<'a> {
+    pub(super) metrics: &'a PrometheusHandle,
+    pub(super) metrics_token: Option<&'a SecretString>,
+    pub(super) trusted_proxies: &'a TrustedProxies,
 }
 
-fn check_token(api: &Api, request: &Request) -> Result<()> {
-    let Some(token) = &api.app.metrics_token else {
-        return Err(ApiError::not_found("metrics are for this machine; METRICS_TOKEN opens them to others"));
-    };
-    let given = bearer(request.headers()).unwrap_or_default();
-    let good: bool = token.expose_secret().as_bytes().ct_eq(given.as_bytes()).into();
-    if good { Ok(()) } else { Err(Error::Unauthenticated.into()) }
+impl Meters<'_> {
+    pub(super) fn read(&self, request: &Request) -> Result<Response> {
+        if !self.is_local(request) {
+            self.check_token(request)?;
+        }
+        Ok(Reply::text(StatusCode::OK, self.metrics.render())
+            .with(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
+            .done())
+    }
+
+    /// Whether the request was sent on this machine. What a proxy passes on was not, if the proxy is not known.
+    fn is_local(&self, request: &Request) -> bool {
+        let proxies = self.trusted_proxies;
+        let (headers, extensions) = (request.headers(), request.extensions());
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        let forwarded =
+            ["x-forwarded-for", "forwarded", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
+        let local = |ip: IpAddr| ip.to_canonical().is_loopback();
+        match peer {
+            Some(peer) if forwarded && !proxies.contains(peer) => false,
+            Some(_) => local(client_ip(proxies, headers, extensions)),
+            None => false,
+        }
+    }
+
+    fn check_token(&self, request: &Request) -> Result<()> {
+        let Some(token) = self.metrics_token else {
+            return Err(ApiError::not_found(
+                "metrics are for this machine; METRICS_TOKEN opens them to others",
+            ));
+        };
+        let given = bearer(request.headers()).unwrap_or_default();
+        let good: bool = token.expose_secret().as_bytes().ct_eq(given.as_bytes()).into();
+        if good { Ok(()) } else { Err(Error::Unauthenticated.into()) }
+    }
 }

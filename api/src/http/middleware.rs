@@ -16,6 +16,7 @@ use taskpost_common::{
 };
 use taskpost_ports::limiter::{LimitClass, LimitKey};
 use taskpost_tracker::{Caller, Error, Identity, RequestInfo};
+use tracing::Instrument as _;
 
 use super::{
     Access, Input, Route,
@@ -23,6 +24,7 @@ use super::{
     body,
     extract::{Arrived, Party},
     problem::{ApiError, Result},
+    trace::answered,
     visit::Visit,
 };
 use crate::rate_limit::{address_key, client_ip};
@@ -52,18 +54,24 @@ where
 
     fn call(self, request: Request, api: Shared) -> Self::Future {
         Box::pin(async move {
-            let mut visit = Visit::begin(&api, self.row, self.index, &request);
-            let response = match admit(&api, self.row, request, &mut visit).await {
-                Ok(request) => guard(self.handler.call(request, Arc::clone(&api))).await,
-                Err(error) => error.into_response(),
+            let mut visit = Visit::begin(&api.front, self.row, self.index, &request);
+            let span = visit.trace.enter(self.row);
+            let handled = async {
+                match admit(&api, self.row, request, &mut visit).await {
+                    Ok(request) => guard(self.handler.call(request, Arc::clone(&api))).await,
+                    Err(error) => error.into_response(),
+                }
             };
-            visit.finish(&api, response)
+            let response = handled.instrument(span.clone()).await;
+            let response = span.in_scope(|| visit.finish(&api.front, response));
+            answered(&span, response.status());
+            response
         })
     }
 }
 
 /// Runs a handler, within its time and with its panics caught.
-async fn guard(work: impl Future<Output = Response>) -> Response {
+pub(super) async fn guard(work: impl Future<Output = Response>) -> Response {
     match tokio::time::timeout(TIME, AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => ApiError::panicked(panic.as_ref()).into_response(),
@@ -74,7 +82,15 @@ async fn guard(work: impl Future<Output = Response>) -> Response {
 /// Lets the request pass to its handler, with its caller known and its body read.
 async fn admit(api: &Api, row: &Route, request: Request, visit: &mut Visit) -> Result<Request> {
     check_size(&request)?;
-    let caller = identify(api, row, &request, visit)?;
+    let caller = identify(api, row, &request);
+    if let Ok(Some(identity)) = &caller {
+        visit.user_id = Some(identity.user_id);
+    }
+    if let Some(class) = row.limit.class() {
+        let key = limit_key(api, &request, &caller);
+        take(api, class, key, visit).await?;
+    }
+    let caller = let_in(row, caller?)?;
     check_query(row, &request)?;
     let (mut parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, row.input).await?;
@@ -82,7 +98,7 @@ async fn admit(api: &Api, row: &Route, request: Request, visit: &mut Visit) -> R
     Ok(Request::from_parts(parts, axum::body::Body::empty()))
 }
 
-fn check_size(request: &Request) -> Result<()> {
+pub(super) fn check_size(request: &Request) -> Result<()> {
     let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     if length > MAX_URI {
         return Err(ApiError::new(Code::UriTooLong, "the address may have at most 8192 bytes"));
@@ -93,28 +109,28 @@ fn check_size(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// Who calls. A bad token counts against its address, so that nobody can guess without limit.
-fn identify(api: &Api, row: &Route, request: &Request, visit: &mut Visit) -> Result<Option<Identity>> {
-    let identity = match row.access {
+/// Who calls.
+fn identify(api: &Api, row: &Route, request: &Request) -> Result<Option<Identity>> {
+    match row.access {
         Access::Anyone => Ok(None),
         Access::Member | Access::Admin => authenticate(api, request.headers()).map(Some),
-    };
-    if let Ok(Some(identity)) = &identity {
-        visit.user_id = Some(identity.user_id);
     }
-    if let Some(class) = row.limit.class() {
-        let key = match &identity {
-            Ok(Some(identity)) => LimitKey::User(identity.user_id),
-            _ => address_key(client_ip(&api.app.trusted_proxies, request.headers(), request.extensions())),
-        };
-        take(api, class, key, visit)?;
+}
+
+/// Who is counted. A bad token counts against its address, so that nobody can guess without limit.
+fn limit_key(api: &Api, request: &Request, caller: &Result<Option<Identity>>) -> LimitKey {
+    match caller {
+        Ok(Some(identity)) => LimitKey::User(identity.user_id),
+        _ => address_key(client_ip(&api.app.trusted_proxies, request.headers(), request.extensions())),
     }
-    let identity = identity?;
-    match &identity {
+}
+
+fn let_in(row: &Route, caller: Option<Identity>) -> Result<Option<Identity>> {
+    match &caller {
         Some(identity) if row.access == Access::Admin && !identity.roles.is_admin() => {
             Err(Error::Forbidden("this needs the role admin").into())
         }
-        _ => Ok(identity),
+        _ => Ok(caller),
     }
 }
 
@@ -131,14 +147,14 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     (lines.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then(|| token.trim())
 }
 
-fn take(api: &Api, class: LimitClass, key: LimitKey, visit: &mut Visit) -> Result<()> {
-    let decision = api.app.limiter.check(class, key, NonZeroU32::MIN);
+async fn take(api: &Api, class: LimitClass, key: LimitKey, visit: &mut Visit) -> Result<()> {
+    let decision = api.app.limiter.check(class, key, NonZeroU32::MIN).await;
     visit.limited = Some((class, decision));
     if decision.allowed { Ok(()) } else { Err(ApiError::Limited(class, decision)) }
 }
 
 /// A route that reads no query takes none.
-fn check_query(row: &Route, request: &Request) -> Result<()> {
+pub(super) fn check_query(row: &Route, request: &Request) -> Result<()> {
     let query = request.uri().query().unwrap_or_default();
     if row.input == Input::Query || query.is_empty() {
         return Ok(());

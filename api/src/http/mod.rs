@@ -19,6 +19,7 @@ mod json;
 mod meter;
 mod middleware;
 mod notifications;
+mod operate;
 mod pages;
 mod problem;
 mod query;
@@ -30,6 +31,9 @@ mod visit;
 mod webhooks;
 
 pub use app::{App, openapi, router};
+/// What [`router`] and [`operate`](operate()) make, to be given to [`serve`](crate::serve::serve).
+pub use axum::Router;
+pub use operate::{Operate, operate};
 pub use route::{Access, Input, Limit, Place, Route};
 
 route::route_table! {
@@ -45,7 +49,7 @@ route::route_table! {
         POST   "/tasks"                     Write Member Json  tasks::create_task;
         POST   "/tasks/batch"               Write Member Batch batch::create_tasks;
         GET    "/tasks"                     Read  Member Query tasks::list_tasks;
-        GET    "/tasks/{id}"                Read  Member None  tasks::get_task;
+        GET    "/tasks/{id}"                Read  Member Query tasks::get_task;
         PATCH  "/tasks/{id}"                Write Member Json  tasks::update_task;
         DELETE "/tasks/{id}"                Write Member None  tasks::delete_task;
         POST   "/tasks/{id}/transitions"    Write Member Json  tasks::move_task;

@@ -2,46 +2,84 @@
 
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, HeaderName, StatusCode, Uri, header},
     response::Response,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use taskpost_common::{
     EventId, TaskId, UserId,
+    problem::Problem,
     task::{Priority, Task, TaskState},
 };
 use taskpost_store::{
     idempotency::StoredAnswer,
     tasks::{TaskFilter, TaskOrder},
 };
-use taskpost_tracker::{CreateTask, Once, PatchTask, Transition};
+use taskpost_tracker::{Accepted, CreateTask, Once, PatchTask, Transition};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     app::Shared,
     conditions::{self, IfMatch},
-    extract::{Id, Json, Key, Member, Query},
+    extract::{Id, Json, Key, Member, Query, RespondAsync},
     pages::{self, Listed},
     problem::Result,
     query::{AnyOf, Limit, Parsed, Person, Time, Word},
     reply::{self, Reply, task_tag},
 };
 
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
 /// Create a task
 ///
-/// `title` suffices. The answer comes when the task and its event are on disk.
+/// `title` suffices. The answer comes when the task and its event are on disk. `Prefer: respond-async` asks to be
+/// answered 202 once the log has it: where the log is Kafka, and without an Idempotency-Key. Elsewhere it is ignored.
 #[utoipa::path(
     post, path = "/tasks", tag = "tasks", request_body = CreateTask,
-    responses((status = 201, description = "The task.", body = Task))
+    params(("Prefer" = Option<String>, Header, description = "`respond-async` for 202.", example = "respond-async")),
+    responses(
+        (status = 201, description = "The task.", body = Task),
+        (status = 202, description = "The task is on the log and will be stored; Location tells when, to its creator, for a day.",
+            body = AcceptedTask, headers(
+                ("Location" = String, description = "Where the task will be."),
+                ("Preference-Applied" = String, description = "`respond-async`.")
+            ))
+    )
 )]
 pub(crate) async fn create_task(
     State(api): State<Shared>,
     Member(caller): Member,
     Key(key): Key,
+    RespondAsync(respond_async): RespondAsync,
     Json(input): Json<CreateTask>,
 ) -> Result<Response> {
+    let tracker = &api.app.tracker;
+    if respond_async && key.is_none() && tracker.accepts() {
+        return accepted(&tracker.accept_task(&caller, input).await?);
+    }
     let once = Once { key, render: created };
-    Ok(Reply::answered(api.app.tracker.create_task(&caller, input, once).await?).done())
+    Ok(Reply::answered(tracker.create_task(&caller, input, once).await?).done())
+}
+
+/// A task that is on the log and not stored yet.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AcceptedTask {
+    /// Its id.
+    id: TaskId,
+    /// Always `accepted`.
+    #[schema(example = "accepted")]
+    status: &'static str,
+}
+
+impl AcceptedTask {
+    fn reply(id: TaskId) -> Result<Reply> {
+        Reply::json(StatusCode::ACCEPTED, &Self { id, status: "accepted" })
+    }
+}
+
+fn accepted(task: &Accepted) -> Result<Response> {
+    let location = format!("/v1/tasks/{}?accepted={}", task.id, task.token);
+    Ok(AcceptedTask::reply(task.id)?.location(&location).with(PREFERENCE_APPLIED, "respond-async").done())
 }
 
 fn created(task: &Task, event: Option<EventId>) -> std::result::Result<StoredAnswer, serde_json::Error> {
@@ -158,22 +196,40 @@ fn one_state(states: &[TaskState]) -> Option<TaskState> {
     states.iter().all(|state| *state == first).then_some(first)
 }
 
+/// What shows that a task was accepted.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AcceptedKeys {
+    /// From the Location of a 202. One that does not hold here, or not any more, is as good as none.
+    accepted: Option<String>,
+}
+
 /// Show a task
+///
+/// One that was accepted with 202 is 202 again until it is stored; if it cannot be stored, the answer is why.
 #[utoipa::path(
-    get, path = "/tasks/{id}", tag = "tasks", params(("id" = TaskId, Path, description = "The task.")),
+    get, path = "/tasks/{id}", tag = "tasks", params(("id" = TaskId, Path, description = "The task."), AcceptedKeys),
     responses(
         (status = 200, description = "The task.", body = Task),
-        (status = 304, description = "It is as If-None-Match names it.")
+        (status = 202, description = "It was accepted and is not stored yet; ask again after Retry-After.",
+            body = AcceptedTask, headers(("Retry-After" = u32, description = "Seconds."))),
+        (status = 304, description = "It is as If-None-Match names it."),
+        (status = 422, description = "It was accepted and cannot be stored.", body = Problem,
+            content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn get_task(
     State(api): State<Shared>,
     Member(caller): Member,
     Id(id): Id<TaskId>,
+    Query(keys): Query<AcceptedKeys>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let task = api.app.tracker.task(&caller, id).await?;
-    conditions::show(&headers, &task_tag(&task), &task)
+    match api.app.tracker.accepted_task(&caller, id, keys.accepted.as_deref()).await? {
+        Some(task) => conditions::show(&headers, &task_tag(&task), &task),
+        None => Ok(AcceptedTask::reply(id)?.with(header::RETRY_AFTER, "1").done()),
+    }
 }
 
 /// Change a task

@@ -7,20 +7,36 @@ use axum::{
     http::{HeaderValue, StatusCode, Uri},
     response::Response,
 };
-use taskpost_common::UserId;
+use taskpost_common::{Clock, UserId};
 use taskpost_ports::limiter::{Decision, LimitClass};
 use tracing::{debug, info, warn};
 
 use super::{
     Route,
-    app::Api,
+    meter::Meter,
     problem::{ApiError, Failure},
     reply,
     trace::{REQUEST_ID, Trace},
 };
+use crate::rate_limit::Policies;
 
 /// From here on a request is worth a line that is seen.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// What every visit needs of the router it comes to.
+pub(crate) struct Front {
+    clock: Clock,
+    https: bool,
+    policies: Policies,
+    /// One for each row.
+    meters: Vec<Meter>,
+}
+
+impl Front {
+    pub(crate) fn new(rows: impl Iterator<Item = &'static Route>, clock: Clock, https: bool) -> Self {
+        Self { clock, https, policies: Policies::default(), meters: rows.map(Meter::new).collect() }
+    }
+}
 
 /// What is known of a request besides itself.
 pub(crate) struct Visit {
@@ -40,20 +56,20 @@ pub(crate) struct Visit {
 pub(crate) struct Charged(pub(crate) LimitClass, pub(crate) Decision);
 
 impl Visit {
-    pub(crate) fn begin(api: &Api, row: &'static Route, index: usize, request: &Request) -> Self {
+    pub(crate) fn begin(front: &Front, row: &'static Route, index: usize, request: &Request) -> Self {
         Self {
             started: Instant::now(),
             row,
             index,
             uri: request.uri().clone(),
-            trace: Trace::new(request.headers(), api.app.tracker.clock().id()),
+            trace: Trace::new(request.headers(), front.clock.id()),
             user_id: None,
             limited: None,
         }
     }
 
     /// Completes the response and tells of it, once.
-    pub(crate) fn finish(mut self, api: &Api, mut response: Response) -> Response {
+    pub(crate) fn finish(mut self, front: &Front, mut response: Response) -> Response {
         let failure = response.extensions_mut().remove::<Failure>();
         if let Some(Failure(error)) = &failure {
             error.render(&mut response, self.uri.path(), self.trace.trace_id());
@@ -65,14 +81,14 @@ impl Visit {
             self.limited = Some((class, decision));
         }
         let headers = response.headers_mut();
-        reply::harden(headers, api.app.https);
+        reply::harden(headers, front.https);
         if let Some((class, decision)) = &self.limited {
-            api.policies.tell(headers, *class, decision);
+            front.policies.tell(headers, *class, decision);
         }
         let request_id = std::mem::replace(&mut self.trace.request_id, HeaderValue::from_static(""));
         headers.insert(REQUEST_ID, request_id.clone());
         let (status, took) = (response.status(), self.started.elapsed());
-        if let Some(meter) = api.meters.get(self.index) {
+        if let Some(meter) = front.meters.get(self.index) {
             meter.record(status, took);
         }
         self.log(status, took, &request_id, failure);

@@ -9,28 +9,41 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, Bytes, HttpBody},
     extract::ConnectInfo,
 };
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tower::Service as _;
 
-use super::watch::Activity;
+use super::{Server, refuse, watch::Activity};
 
-/// Hands a request to the router, with its peer's address.
+/// Hands a request to the router, with its peer's address, unless it only stands for one that was refused.
 pub(super) fn answer(
-    router: &Router,
+    server: &Server,
     activity: &Arc<Activity>,
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + use<> {
-    let open = Open::new(activity, request.version());
-    request.extensions_mut().insert(ConnectInfo(peer));
-    // The router is always ready, and a clone is a count.
-    let answering = router.clone().call(request);
-    async move { Ok(answering.await?.map(|body| Answer { body, rest: Bytes::new(), open })) }
+    let refused = activity.begin();
+    let open = Open { activity: Arc::clone(activity), h2: request.version() == Version::HTTP_2, owes: false };
+    let answering = if let Some(refused) = refused {
+        Err(refuse::answer(refused.refusal, &refused.path, server.ids.id()))
+    } else {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        // The router is always ready, and a clone is a count.
+        Ok(server.router.clone().call(request))
+    };
+    async move {
+        let response = match answering {
+            Ok(answering) => answering.await?,
+            Err(refused) => refused,
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            open.activity.upgrade();
+        }
+        Ok(response.map(|body| Answer { body, rest: Bytes::new(), open }))
+    }
 }
 
 /// An answer's body, whose end is the request's.
@@ -100,11 +113,6 @@ struct Open {
 }
 
 impl Open {
-    fn new(activity: &Arc<Activity>, version: Version) -> Self {
-        activity.begin();
-        Self { activity: Arc::clone(activity), h2: version == Version::HTTP_2, owes: false }
-    }
-
     /// Whether the peer's window is what the body waits for: hyper asks it for more only when there is room, so from
     /// giving a frame until it is asked again, the rest is owed. HTTP/2 only: on HTTP/1 the socket tells.
     fn owes(&mut self, owes: bool) {

@@ -37,8 +37,8 @@ pub(super) async fn run(
     // Without it a small answer can wait for the acknowledgement of the one before. Fails on a dead socket only.
     let _ = stream.set_nodelay(true);
     let activity = Arc::<Activity>::default();
-    let wire = Wire::new(stream, Arc::clone(&activity), server.limits.write_stall, place);
-    let service = service_fn(|request| answer(&server.router, &activity, peer, request));
+    let wire = Wire::new(stream, Arc::clone(&activity), &server.limits, place);
+    let service = service_fn(|request| answer(&server, &activity, peer, request));
     let mut http = pin!(server.http.serve_connection_with_upgrades(TokioIo::new(wire), service));
     let mut deadline = Deadline::new(&activity, &server.limits);
     let mut timer = pin!(sleep_until(deadline.armed));

@@ -1,38 +1,66 @@
 //! What a connection is doing, and until when it may.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::Limits;
+use super::{Limits, refusal::Refusal};
 
 /// What happened on a connection; counted where it happens, read by its [`Watch`].
 ///
 /// The counts order nothing: whoever changes one also wakes the connection's task, and that does.
 #[derive(Default)]
 pub(super) struct Activity {
-    read: AtomicUsize,
+    begun: AtomicBool,
+    in_head: AtomicBool,
     requests: AtomicUsize,
+    refused: OnceLock<Refused>,
+    upgraded: AtomicBool,
     open: AtomicUsize,
     owing: AtomicUsize,
     frames: AtomicUsize,
-    h2: AtomicBool,
     write_waits: AtomicBool,
-    write_stalled: AtomicBool,
+    broken: OnceLock<Overdue>,
+}
+
+/// A head that is not taken. In its place hyper is given another one, which stands for it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// So many good ones came before it.
+    pub(super) after: usize,
+    pub(super) refusal: Refusal,
+    pub(super) path: String,
 }
 
 impl Activity {
-    /// Bytes came in.
-    pub(super) fn read(&self, bytes: usize) {
-        raise(&self.read, bytes);
+    /// Bytes came in, and they end in the middle of a head or not.
+    pub(super) fn read(&self, in_head: bool) {
+        self.begun.store(true, Relaxed);
+        self.in_head.store(in_head, Relaxed);
     }
 
-    /// The connection preface of HTTP/2 came in.
-    pub(super) fn speaks_h2(&self) {
-        self.h2.store(true, Relaxed);
+    /// The next head is not taken. Nothing comes behind it.
+    pub(super) fn refuse(&self, refused: Refused) {
+        let _ = self.refused.set(refused);
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.get().is_some()
+    }
+
+    /// The connection no longer speaks HTTP.
+    pub(super) fn upgrade(&self) {
+        self.upgraded.store(true, Relaxed);
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Relaxed)
     }
 
     /// A write waits for room, or no longer does.
@@ -40,20 +68,22 @@ impl Activity {
         self.write_waits.store(waits, Relaxed);
     }
 
-    /// A write was given up.
-    pub(super) fn write_stalled(&self) {
-        self.write_stalled.store(true, Relaxed);
+    /// The socket was given up.
+    pub(super) fn breaks(&self, why: Overdue) {
+        let _ = self.broken.set(why);
     }
 
     /// What ended the connection from below.
     pub(super) fn overdue(&self) -> Option<Overdue> {
-        self.write_stalled.load(Relaxed).then_some(Overdue::WriteStall)
+        self.broken.get().copied()
     }
 
-    /// A request's head is complete.
-    pub(super) fn begin(&self) {
+    /// A request's head is complete. If it stands for one that was refused, this says which.
+    pub(super) fn begin(&self) -> Option<&Refused> {
+        let before = self.requests.load(Relaxed);
         raise(&self.requests, 1);
         self.open.fetch_add(1, Relaxed);
+        self.refused.get().filter(|refused| refused.after == before)
     }
 
     /// A request's answer was handed over, or nobody waits for it.
@@ -92,6 +122,8 @@ pub(super) enum Overdue {
     WriteStall,
     /// No request came.
     Idle,
+    /// Far more came than requests need.
+    Flood,
 }
 
 impl Overdue {
@@ -102,15 +134,13 @@ impl Overdue {
             Self::Head => "head",
             Self::WriteStall => "write_stall",
             Self::Idle => "idle",
+            Self::Flood => "flood",
         }
     }
 }
 
 /// The deadline of what a connection is doing. Looked at each time its task has nothing to do, so it reads the clock
 /// only when something changed.
-///
-/// A head that began in the same packets as the request before it counts as idle until its next byte comes: where one
-/// request ends in hyper's buffer is not told.
 pub(super) struct Watch {
     phase: Phase,
     since: Instant,
@@ -131,24 +161,18 @@ enum Phase {
 struct Seen {
     requests: usize,
     frames: usize,
-    read: usize,
 }
 
 impl Watch {
     pub(super) fn new() -> Self {
-        Self { phase: Phase::Silent, since: Instant::now(), seen: Seen { requests: 0, frames: 0, read: 0 } }
+        Self { phase: Phase::Silent, since: Instant::now(), seen: Seen { requests: 0, frames: 0 } }
     }
 
     /// Takes in what happened.
     pub(super) fn look(&mut self, activity: &Activity) {
-        let seen = Seen {
-            requests: activity.requests.load(Relaxed),
-            frames: activity.frames.load(Relaxed),
-            read: activity.read.load(Relaxed),
-        };
+        let seen = Seen { requests: activity.requests.load(Relaxed), frames: activity.frames.load(Relaxed) };
         let phase = self.next(&seen, activity);
-        let answered = (seen.requests, seen.frames) != (self.seen.requests, self.seen.frames);
-        if answered || phase != self.phase {
+        if seen != self.seen || phase != self.phase {
             self.since = Instant::now();
         }
         (self.phase, self.seen) = (phase, seen);
@@ -158,15 +182,11 @@ impl Watch {
         if activity.open.load(Relaxed) > 0 {
             return Phase::Busy;
         }
-        let head_came = seen.requests != self.seen.requests;
         match self.phase {
-            _ if head_came => Phase::Idle,
-            Phase::Busy => Phase::Idle,
-            Phase::Silent | Phase::Head if activity.h2.load(Relaxed) => Phase::Idle,
-            Phase::Silent | Phase::Idle if seen.read != self.seen.read && !activity.h2.load(Relaxed) => {
-                Phase::Head
-            }
-            phase => phase,
+            Phase::Leaving if seen.requests == self.seen.requests => Phase::Leaving,
+            _ if activity.in_head.load(Relaxed) => Phase::Head,
+            Phase::Silent if !activity.begun.load(Relaxed) => Phase::Silent,
+            _ => Phase::Idle,
         }
     }
 

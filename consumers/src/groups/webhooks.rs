@@ -88,7 +88,7 @@ impl Webhooks {
                 endpoint_id: Some(endpoint_id),
                 notification_id: None,
                 payload: serde_json::to_string(&payload).map_err(refused)?,
-                traceparent: decoded.envelope.traceparent.clone(),
+                traceparent: decoded.traceparent(),
                 due_at: self.clock.now(),
             });
         }

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 
 use taskpost_common::{Cause, Clock, UserId, task::Task};
-use taskpost_consumers::sequencer;
 use taskpost_ports::Wakes;
 use taskpost_store::{
     Change, Db, events,
@@ -21,16 +20,17 @@ const ROUNDS: i64 = 40;
 const ROLLED_BACK: i64 = 7;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_sequencers_give_dense_positions_under_concurrent_writers() {
+async fn sequencers_that_follow_one_another_give_dense_positions_under_concurrent_writers() {
     let url = new_schema();
     let stage = Stage::new(connect(&url, 10).await);
     stage.db().migrate().await.unwrap();
     let ann = stage.member("ann").await;
-    let mut running = Running::default();
-    for _ in 0..2 {
-        // Each like a process of its own.
-        let db = connect(&url, 2).await;
-        running.tasks.spawn(sequencer::run(db, stage.consumers.wakes.clone(), running.stop.clone()));
+    // Each like a process of its own: one works, two stand by.
+    let mut sequencers = Vec::new();
+    for _ in 0..3 {
+        let mut running = Running::default();
+        running.tasks.spawn(stage.sequencer(connect(&url, 2).await, running.stop.clone()));
+        sequencers.push(running);
     }
     let mut writers = JoinSet::new();
     for _ in 0..WRITERS {
@@ -43,6 +43,12 @@ async fn two_sequencers_give_dense_positions_under_concurrent_writers() {
     }
     // The user's own event is the first.
     let mut versions = HashMap::from([(ann.0, 1)]);
+    // Two are stopped under load, and each time another takes over at once.
+    for count in [100, 400] {
+        until("some have their positions", || async { (stage.events().await.len() > count).then_some(()) })
+            .await;
+        sequencers.pop().unwrap().end().await;
+    }
     while let Some(done) = writers.join_next().await {
         versions.extend(done.unwrap());
     }
@@ -51,7 +57,7 @@ async fn two_sequencers_give_dense_positions_under_concurrent_writers() {
         (waiting == 0).then_some(())
     })
     .await;
-    running.end().await;
+    sequencers.pop().unwrap().end().await;
     check(&stage, &versions).await;
 }
 

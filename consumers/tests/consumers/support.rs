@@ -11,13 +11,13 @@ use std::{
 };
 
 use taskpost_common::{
-    Cause, Clock, EndpointId, Envelope, Event, Position, TaskId, UserId,
+    Cause, Clock, EndpointId, Envelope, Event, Position, TaskId, UserId, config,
     event::EndpointDisabled,
     notification::Notification,
     task::{Priority, StatusCategory, Task, TaskState},
     user::{Roles, User, UserStatus},
 };
-use taskpost_consumers::{Applied, ApplyError, Consumers, Decoded, Group, Runner, redrive, sequencer};
+use taskpost_consumers::{Applied, ApplyError, Consumers, Decoded, Group, Runner, redrive, relay, sequencer};
 use taskpost_ports::{Log, Wakes};
 use taskpost_store::{
     Change, Db, Session, StoreError, Tx,
@@ -32,7 +32,9 @@ use tempfile::TempDir;
 use tokio::{sync::Barrier, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(40);
+/// Of each topic on Kafka.
+pub const PARTITIONS: u16 = 3;
 
 /// Looks again and again until there is something, at most [`DEADLINE`].
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
@@ -62,6 +64,8 @@ pub async fn begin(db: &Db) -> Tx {
 pub struct Stage {
     pub consumers: Consumers,
     pub folder: TempDir,
+    /// Of topics and groups that nobody else has.
+    pub name: String,
 }
 
 impl Stage {
@@ -85,12 +89,41 @@ impl Stage {
         [Self::sqlite().await, Self::postgres().await]
     }
 
+    /// On SQLite, with topics of its own on the Kafka of the tests.
+    pub async fn kafka() -> Self {
+        let mut stage = Self::sqlite().await;
+        stage.switch_to(&brokers());
+        stage
+    }
+
+    /// Reads from this Kafka from now on.
+    pub fn switch_to(&mut self, brokers: &str) {
+        let settings = config::Kafka {
+            brokers: brokers.to_owned(),
+            topic_prefix: self.name.clone(),
+            partitions: PARTITIONS,
+            replication: 1,
+            security_protocol: "plaintext".to_owned(),
+            ca_file: None,
+            sasl: None,
+        };
+        let (db, clock) = (self.db().clone(), self.clock().clone());
+        self.consumers.log = Log::kafka(&settings, &self.name, db, clock).unwrap();
+    }
+
+    /// Reads from the store's own log from now on.
+    pub fn switch_back(&mut self) {
+        let Consumers { db, wakes, clock, .. } = &self.consumers;
+        self.consumers.log = Log::local(db.clone(), wakes.clone(), clock.clone());
+    }
+
     /// On this store, with an empty folder.
     pub fn new(db: Db) -> Self {
-        let wakes = Wakes::default();
-        let log = Log::Local { db: db.clone(), wakes: wakes.clone() };
+        let (wakes, clock) = (Wakes::default(), Clock::system());
+        let log = Log::local(db.clone(), wakes.clone(), clock.clone());
         let folder = tempfile::tempdir().unwrap();
-        Self { consumers: Consumers { db, log, wakes, clock: Clock::system() }, folder }
+        let name = format!("test-{}", clock.id::<TaskId>().0.simple());
+        Self { consumers: Consumers { db, log, wakes, clock }, folder, name }
     }
 
     pub fn db(&self) -> &Db {
@@ -193,19 +226,40 @@ impl Stage {
         let mut reader = self.reader().await;
         let (waiting, _) = events::outbox_backlog(&mut reader).await.unwrap();
         let head = events::head(&mut reader).await.unwrap();
-        waiting == 0 && progress::get(&mut reader, group, "").await.unwrap() == head
+        waiting == 0 && progress::applied(&mut reader, group).await.unwrap() == head
     }
 
     pub async fn until_caught_up<G: Group>(&self) {
         until("the group has caught up", || async { self.caught_up(G::NAME).await.then_some(()) }).await;
     }
 
-    /// Starts a sequencer where there is an outbox, and `runners` of the group.
+    /// Waits until everything is in Kafka.
+    pub async fn until_relayed(&self) {
+        until("everything is relayed", || async {
+            let relayed = progress::relay::cursor(&mut self.reader().await).await.unwrap();
+            (relayed == events::head(&mut self.reader().await).await.unwrap()).then_some(())
+        })
+        .await;
+    }
+
+    pub fn sequencer(&self, db: Db, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        sequencer::run(db, self.consumers.wakes.clone(), self.clock().clone(), stop)
+    }
+
+    /// A relay to Kafka for one group.
+    pub fn relay<G: Group>(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        let Log::Kafka(kafka) = &self.consumers.log else { panic!("the log is not Kafka") };
+        relay::run(self.consumers.clone(), kafka.clone(), const { &[G::NAME] }, stop)
+    }
+
+    /// Starts a sequencer where there is an outbox, a relay where there is Kafka, and `runners` of the group.
     pub fn start<G: Group>(&self, group: &Arc<G>, runners: usize) -> Running {
         let mut running = Running::default();
         if self.db().has_outbox() {
-            let (db, wakes) = (self.db().clone(), self.consumers.wakes.clone());
-            running.tasks.spawn(sequencer::run(db, wakes, running.stop.clone()));
+            running.tasks.spawn(self.sequencer(self.db().clone(), running.stop.clone()));
+        }
+        if matches!(self.consumers.log, Log::Kafka(_)) {
+            running.tasks.spawn(self.relay::<G>(running.stop.clone()));
         }
         for _ in 0..runners {
             running.tasks.spawn(Runner::new(Arc::clone(group), &self.consumers).run(running.stop.clone()));
@@ -232,6 +286,14 @@ impl Stage {
         }
         running
     }
+}
+
+/// Where the Kafka is that tests may use.
+pub fn brokers() -> String {
+    #[expect(clippy::disallowed_methods, reason = "which Kafka tests may use is known to their starter only")]
+    std::env::var("TASKPOST_TEST_KAFKA_BROKERS").expect(
+        "TASKPOST_TEST_KAFKA_BROKERS names no Kafka; run these tests by `cargo xtask test -- -p taskpost-consumers`",
+    )
 }
 
 /// A URL with a schema that nobody has used.
@@ -366,7 +428,7 @@ impl Group for Echo {
 
     async fn apply(&self, tx: &mut Tx, events: &[Decoded], (): ()) -> Result<Applied, ApplyError> {
         self.applied.fetch_add(events.len(), Ordering::SeqCst);
-        for Decoded { envelope, event } in events {
+        for Decoded { envelope, event, .. } in events {
             let Event::TaskCreated(data) = event else {
                 return Err(ApplyError::Refused("not wanted".to_owned()));
             };

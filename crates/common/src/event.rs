@@ -48,6 +48,14 @@ macro_rules! events {
                 match self { $(Self::$variant(_) => Topic::$topic,)+ }
             }
 
+            /// The topic of the named type; none of a type that is not registered here.
+            pub fn topic_of(type_name: &str) -> Option<Topic> {
+                match type_name {
+                    $($name => Some(Topic::$topic),)+
+                    _ => None,
+                }
+            }
+
             /// Its data as JSON.
             pub fn data(&self) -> Result<String, serde_json::Error> {
                 match self { $(Self::$variant(data) => serde_json::to_string(data),)+ }

@@ -15,6 +15,7 @@ pub mod rate;
 pub mod retry;
 pub mod task;
 mod text_enum;
+pub mod trace;
 pub mod user;
 
 pub use clock::Clock;

@@ -36,6 +36,8 @@ pub enum Code {
     RateLimited,
     /// Our own fault; the detail is in the log only.
     Internal,
+    /// A method or a coding that nothing here has.
+    NotImplemented,
     /// A part this needs is away or full; come back later.
     Unavailable,
 }
@@ -59,6 +61,7 @@ impl Code {
             Self::RateLimited => (429, "rate-limited", "Too many requests"),
             Self::HeadersTooLarge => (431, "headers-too-large", "Request header fields too large"),
             Self::Internal => (500, "internal", "Internal error"),
+            Self::NotImplemented => (501, "not-implemented", "Not implemented"),
             Self::Unavailable => (503, "unavailable", "Service unavailable"),
         }
     }

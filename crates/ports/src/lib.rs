@@ -6,7 +6,10 @@ pub mod health;
 pub mod lease;
 pub mod limiter;
 pub mod log;
+pub mod notify;
 pub mod queue;
+mod redis_client;
+pub mod spread;
 pub mod wake;
 
 pub use health::PortHealth;
@@ -14,4 +17,6 @@ pub use lease::Lease;
 pub use limiter::Limiter;
 pub use log::Log;
 pub use queue::Queue;
+pub use redis_client::InvalidRedisUrl;
+pub use spread::Spread;
 pub use wake::{Wake, Wakes};

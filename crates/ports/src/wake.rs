@@ -1,4 +1,4 @@
-//! Waking a stage that waits: in process now, by one coalesced NOTIFY between processes.
+//! Waking a stage that waits: in process here, between processes by `notify.rs`.
 
 use std::time::Duration;
 
@@ -6,24 +6,43 @@ use tokio::sync::watch;
 
 /// A bell. Rings are coalesced, and one that comes while nobody waits is heard at the next wait.
 #[derive(Clone, Debug)]
-pub struct Wake(watch::Sender<u64>);
+pub struct Wake {
+    all: watch::Sender<u64>,
+    /// Of these the other processes are told.
+    own: watch::Sender<u64>,
+}
 
 impl Wake {
-    /// Wakes everybody who listens.
+    /// Wakes everybody who listens, in every process.
     pub fn ring(&self) {
-        self.0.send_modify(|count| *count = count.wrapping_add(1));
+        self.ring_here();
+        count(&self.own);
+    }
+
+    /// Wakes who listens in this process: what came from another one is not passed on.
+    pub(crate) fn ring_here(&self) {
+        count(&self.all);
     }
 
     /// Listens from now on.
     pub fn listen(&self) -> Listener {
-        Listener(self.0.subscribe())
+        Listener(self.all.subscribe())
+    }
+
+    /// Listens from now on to what rang in this process.
+    pub(crate) fn listen_here(&self) -> Listener {
+        Listener(self.own.subscribe())
     }
 }
 
 impl Default for Wake {
     fn default() -> Self {
-        Self(watch::Sender::new(0))
+        Self { all: watch::Sender::new(0), own: watch::Sender::new(0) }
     }
+}
+
+fn count(bell: &watch::Sender<u64>) {
+    bell.send_modify(|count| *count = count.wrapping_add(1));
 }
 
 /// One who waits for a bell.
@@ -33,11 +52,25 @@ pub struct Listener(watch::Receiver<u64>);
 impl Listener {
     /// Waits for the next ring since the last wait, at most `longest`: a missed ring costs that much, never more.
     pub async fn wait(&mut self, longest: Duration) {
-        // A closed bell rings no more; the time-out alone paces the caller then.
-        let rung = tokio::time::timeout(longest, self.0.changed()).await;
-        if matches!(rung, Ok(Err(_))) {
-            tokio::time::sleep(longest).await;
+        // Without a ring the time-out alone paces the caller.
+        let _ = tokio::time::timeout(longest, self.rung()).await;
+    }
+
+    /// Waits for the next ring since the last wait; may be dropped, and hears it the next time then.
+    pub async fn rung(&mut self) {
+        if self.0.changed().await.is_err() {
+            // A closed bell rings no more.
+            std::future::pending::<()>().await;
         }
+    }
+
+    /// Whether it rang since the last wait.
+    pub(crate) fn has_rung(&mut self) -> bool {
+        let rung = self.0.has_changed().unwrap_or(false);
+        if rung {
+            self.0.mark_unchanged();
+        }
+        rung
     }
 }
 
@@ -56,5 +89,10 @@ impl Wakes {
     /// After a commit that appended events: to the sequencer where there is an outbox, else straight to the log.
     pub fn committed(&self, has_outbox: bool) {
         if has_outbox { self.outbox.ring() } else { self.log.ring() }
+    }
+
+    /// Every bell, by the letter that names it between processes.
+    pub(crate) fn by_letter(&self) -> [(char, &Wake); 3] {
+        [('o', &self.outbox), ('l', &self.log), ('d', &self.deliveries)]
     }
 }

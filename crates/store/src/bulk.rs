@@ -57,41 +57,69 @@ pub(crate) fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 ///
 /// `insert_many!(tx, "table", rows, "ON CONFLICT DO NOTHING", |row| { column: pg_type = expression, … })`
 macro_rules! insert_many {
-    ($tx:expr, $table:literal, $rows:expr, $suffix:literal, |$row:ident| { $($column:ident : $kind:ident = $value:expr),+ $(,)? }) => {{
+    ($tx:expr, $table:literal, $rows:expr, $suffix:literal, |$row:ident| { $($columns:tt)+ }) => {{
+        let mut inserted: u64 = 0;
+        $crate::bulk::each_statement!($tx, $table, $rows, $suffix, |$row| { $($columns)+ }, |query, connection| {
+            inserted += query.execute(connection).await?.rows_affected();
+        });
+        inserted
+    }};
+}
+pub(crate) use insert_many;
+
+/// As [`insert_many!`], with a suffix that ends in `RETURNING id`; gives the ids of the rows that went in.
+macro_rules! insert_many_returning {
+    ($tx:expr, $table:literal, $rows:expr, $suffix:literal, |$row:ident| { $($columns:tt)+ }) => {{
+        let mut inserted: Vec<uuid::Uuid> = Vec::new();
+        $crate::bulk::each_statement!($tx, $table, $rows, $suffix, |$row| { $($columns)+ }, |query, connection| {
+            for row in query.fetch_all(connection).await? {
+                inserted.push(sqlx::Row::try_get(&row, 0)?);
+            }
+        });
+        inserted
+    }};
+}
+pub(crate) use insert_many_returning;
+
+/// Runs `$run` with each statement that is needed, and the connection to run it on.
+macro_rules! each_statement {
+    (
+        $tx:expr, $table:literal, $rows:expr, $suffix:literal,
+        |$row:ident| { $($column:ident : $kind:ident = $value:expr),+ $(,)? },
+        |$query:ident, $connection:ident| $run:block
+    ) => {{
         const COLUMNS: &[(&str, &str)] = &[$((stringify!($column), stringify!($kind))),+];
         let rows = $rows;
-        let mut inserted: u64 = 0;
         match &mut $tx.0 {
             $crate::db::Conn::PgTx(_) | $crate::db::Conn::Pg(_) => {
                 static SQL: std::sync::LazyLock<String> =
                     std::sync::LazyLock::new(|| $crate::bulk::unnest($table, COLUMNS, $suffix));
                 if !rows.is_empty() {
-                    let query = sqlx::query::<sqlx::Postgres>(sqlx::AssertSqlSafe(SQL.as_str()));
-                    $(let query = query.bind(rows.iter().map(|$row| { let _ = $row; $value }).collect::<Vec<_>>());)+
-                    let done = match &mut $tx.0 {
-                        $crate::db::Conn::PgTx(tx) => query.execute(&mut **tx).await?,
-                        $crate::db::Conn::Pg(connection) => query.execute(&mut **connection).await?,
-                        _ => Default::default(),
-                    };
-                    inserted += done.rows_affected();
+                    let $query = sqlx::query::<sqlx::Postgres>(sqlx::AssertSqlSafe(SQL.as_str()));
+                    $(let $query = $query.bind(rows.iter().map(|$row| { let _ = $row; $value }).collect::<Vec<_>>());)+
+                    match &mut $tx.0 {
+                        $crate::db::Conn::PgTx(tx) => { let $connection = &mut **tx; $run }
+                        $crate::db::Conn::Pg(connection) => { let $connection = &mut **connection; $run }
+                        _ => {}
+                    }
                 }
             }
             $crate::db::Conn::LiteTx(tx) => {
                 for chunk in $crate::bulk::chunks(rows) {
                     let sql = $crate::bulk::values($table, COLUMNS, chunk.len(), $suffix);
-                    let mut query = sqlx::query::<sqlx::Sqlite>(sqlx::AssertSqlSafe(sql));
+                    let mut $query = sqlx::query::<sqlx::Sqlite>(sqlx::AssertSqlSafe(sql));
                     for $row in chunk {
-                        $(query = query.bind($value);)+
+                        $($query = $query.bind($value);)+
                     }
-                    inserted += query.execute(&mut **tx).await?.rows_affected();
+                    let $connection = &mut **tx;
+                    $run
                 }
             }
             $crate::db::Conn::Lite(_) => {}
         }
-        inserted
     }};
 }
-pub(crate) use insert_many;
+pub(crate) use each_statement;
 
 #[cfg(test)]
 mod tests {

@@ -82,11 +82,12 @@ fn one_more(history: &str, at: DateTime<Utc>, error: &str) -> String {
     json!({"attempts": tries}).to_string()
 }
 
-/// Keeps a letter.
+/// Keeps a letter. One with this id that is there already stays as it is: the same record was read once more.
 pub async fn insert(tx: &mut Tx, letter: &NewLetter) -> Result<(), StoreError> {
     const SQL: &str = "
         INSERT INTO dead_letters (id, source, handler, event_id, position, delivery_id, reason, fingerprint, attempts, payload, state, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'dead', $11)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'dead', $11)
+        ON CONFLICT (id) DO NOTHING";
     on!(tx, |c| sqlx::query(SQL)
         .bind(letter.id.0)
         .bind(letter.source.as_str())

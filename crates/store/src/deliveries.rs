@@ -11,8 +11,10 @@ use uuid::Uuid;
 
 use crate::{Db, Session, StoreError, Tx, bulk::insert_many, db::on};
 
+mod queued;
 mod settle;
 
+pub use queued::{Announcement, claim_by_id, due_times, mark_queued, overdue, queued, unannounced, unqueue};
 pub use settle::{Attempt, Settlement, settle, settle_many};
 
 /// A delivery to be made.
@@ -92,18 +94,20 @@ pub struct Delivery {
     pub created_at: DateTime<Utc>,
 }
 
-/// One lane of [`claim`], [`due`] and [`agenda`]: the unfinished deliveries of channel `$1` and a class, by when they are due.
+/// One lane of [`claim`], [`due`], [`agenda`] and [`unannounced`]: the unfinished deliveries of channel `$1` and a class
+/// that no broker has, by when they are due. `ORDER BY queued_at, due_at` is the order of the index.
 macro_rules! lane {
     ($what:literal, $class:literal, $($and:tt)+) => {
         concat!(
             "SELECT * FROM (SELECT ", $what, " FROM deliveries WHERE channel = $1 AND class = '", $class,
-            "' AND finished_at IS NULL ", $($and)+, ") AS ", $class
+            "' AND finished_at IS NULL AND queued_at IS NULL ", $($and)+, ") AS ", $class
         )
     };
 }
+use lane;
 
-/// Claims up to so many due deliveries of each class, in one transaction: each falls due again at `until` unless its
-/// outcome is recorded before. No two callers get the same one under the same lease.
+/// Claims up to so many due deliveries of each class that no broker has, in one transaction: each falls due again at
+/// `until` unless its outcome is recorded before. No two callers get the same one under the same lease.
 pub async fn claim(
     db: &Db,
     channel: Channel,
@@ -115,9 +119,9 @@ pub async fn claim(
         ($skip:literal) => {
             concat!(
                 "UPDATE deliveries SET state = 'sending', lease = lease + 1, due_at = $3, updated_at = $2 WHERE id IN (",
-                lane!("id", "high", concat!("AND due_at <= $2 ORDER BY due_at LIMIT $4", $skip)), " UNION ALL ",
-                lane!("id", "normal", concat!("AND due_at <= $2 ORDER BY due_at LIMIT $5", $skip)), " UNION ALL ",
-                lane!("id", "low", concat!("AND due_at <= $2 ORDER BY due_at LIMIT $6", $skip)),
+                lane!("id", "high", concat!("AND due_at <= $2 ORDER BY queued_at, due_at LIMIT $4", $skip)), " UNION ALL ",
+                lane!("id", "normal", concat!("AND due_at <= $2 ORDER BY queued_at, due_at LIMIT $5", $skip)), " UNION ALL ",
+                lane!("id", "low", concat!("AND due_at <= $2 ORDER BY queued_at, due_at LIMIT $6", $skip)),
                 ") RETURNING *"
             )
         };
@@ -138,12 +142,17 @@ pub async fn claim(
         .fetch_all(c)
         .await?);
     tx.commit().await?;
-    let mut claimed: Vec<Delivery> = rows.into_iter().map(Delivery::from).collect();
-    claimed.sort_unstable_by_key(|delivery| (delivery.class, delivery.id));
-    Ok(claimed)
+    Ok(in_order(rows))
 }
 
-/// How many deliveries of each class of a channel are due, up to `most` of each; classes without any are left out.
+/// Claimed deliveries by class, the oldest first.
+fn in_order(rows: Vec<Row>) -> Vec<Delivery> {
+    let mut claimed: Vec<Delivery> = rows.into_iter().map(Delivery::from).collect();
+    claimed.sort_unstable_by_key(|delivery| (delivery.class, delivery.id));
+    claimed
+}
+
+/// How many deliveries of each class of a channel are due and with no broker, up to `most` of each; classes without any are left out.
 pub async fn due(
     session: &mut Session,
     channel: Channel,
@@ -172,7 +181,7 @@ pub async fn due(
         .collect()
 }
 
-/// What a channel has to do.
+/// What a channel has to do, apart from what a broker has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agenda {
     /// Whether anything is due.
@@ -181,7 +190,7 @@ pub struct Agenda {
     pub next: Option<DateTime<Utc>>,
 }
 
-/// What a channel has to do now and next.
+/// What a channel has to do now and next, apart from what a broker has.
 pub async fn agenda(
     session: &mut Session,
     channel: Channel,
@@ -190,15 +199,15 @@ pub async fn agenda(
     const SQL: &str = concat!(
         lane!("due_at", "high", "AND due_at <= $2 LIMIT 1"),
         " UNION ALL ",
-        lane!("due_at", "high", "AND due_at > $2 ORDER BY due_at LIMIT 1"),
+        lane!("due_at", "high", "AND due_at > $2 ORDER BY queued_at, due_at LIMIT 1"),
         " UNION ALL ",
         lane!("due_at", "normal", "AND due_at <= $2 LIMIT 1"),
         " UNION ALL ",
-        lane!("due_at", "normal", "AND due_at > $2 ORDER BY due_at LIMIT 1"),
+        lane!("due_at", "normal", "AND due_at > $2 ORDER BY queued_at, due_at LIMIT 1"),
         " UNION ALL ",
         lane!("due_at", "low", "AND due_at <= $2 LIMIT 1"),
         " UNION ALL ",
-        lane!("due_at", "low", "AND due_at > $2 ORDER BY due_at LIMIT 1")
+        lane!("due_at", "low", "AND due_at > $2 ORDER BY queued_at, due_at LIMIT 1")
     );
     let rows: Vec<(DateTime<Utc>,)> =
         on!(session, |c| sqlx::query_as(SQL).bind(channel.as_str()).bind(now).fetch_all(c).await?);
@@ -214,8 +223,8 @@ pub async fn revive(
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     const SQL: &str = "
-        UPDATE deliveries SET state = 'scheduled', attempt = 0, due_at = $1, updated_at = $1, finished_at = NULL,
-            payload = COALESCE($2, payload)
+        UPDATE deliveries SET state = 'scheduled', attempt = 0, due_at = $1, queued_at = NULL, updated_at = $1,
+            finished_at = NULL, payload = COALESCE($2, payload)
         WHERE id = $3 AND state = 'dead'";
     let rows =
         on!(tx, |c| sqlx::query(SQL).bind(now).bind(payload).bind(id.0).execute(c).await?.rows_affected());

@@ -23,9 +23,15 @@ pub enum StoreError {
     /// The database refuses this statement or its values.
     #[error("the store refused a statement: {0}")]
     Refused(#[source] sqlx::Error),
-    /// The schema is not the one this version needs.
+    /// The server takes no writes.
+    #[error("the server is read-only")]
+    ReadOnly,
+    /// A migration could not be run.
     #[error("migration failed: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The schema is not the one this version needs; says which it is and what to do.
+    #[error("{0}")]
+    Schema(String),
     /// The configuration cannot be used.
     #[error("{0}")]
     Config(String),
@@ -34,7 +40,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether waiting may help: the fault is the infrastructure's, not the message's.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Locked(_) | Self::Stale(_))
+        matches!(self, Self::Unavailable(_) | Self::Locked(_) | Self::Stale(_) | Self::ReadOnly)
     }
 }
 

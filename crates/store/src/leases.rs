@@ -5,7 +5,10 @@ use uuid::Uuid;
 
 use crate::{Db, StoreError, db::on};
 
-/// Takes or renews a lease until `until`; `false` while somebody else holds it.
+/// Takes or renews a lease until `until`; `false` while somebody else holds it, which costs a look and no write.
+///
+/// On Postgres the server's clock decides and `now` tells only how long the lease lasts: processes whose clocks differ
+/// would take it from one another, or leave it to the dead.
 pub async fn take(
     db: &Db,
     name: &str,
@@ -13,12 +16,20 @@ pub async fn take(
     now: DateTime<Utc>,
     until: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    const SQL: &str = "
-        INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3)
+    const SQLITE: &str = "
+        INSERT INTO leases (name, holder, until)
+        SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT 1 FROM leases WHERE name = $1 AND holder <> $2 AND until > $4)
         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
         WHERE leases.holder = excluded.holder OR leases.until <= $4";
+    const POSTGRES: &str = "
+        INSERT INTO leases (name, holder, until)
+        SELECT $1, $2, clock_timestamp() + ($3 - $4)
+        WHERE NOT EXISTS (SELECT 1 FROM leases WHERE name = $1 AND holder <> $2 AND until > clock_timestamp())
+        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+        WHERE leases.holder = excluded.holder OR leases.until <= clock_timestamp()";
     let mut tx = db.begin().await?;
-    let rows = on!(tx, |c| sqlx::query(SQL)
+    let sql = if tx.is_postgres() { POSTGRES } else { SQLITE };
+    let rows = on!(tx, |c| sqlx::query(sql)
         .bind(name)
         .bind(holder)
         .bind(until)

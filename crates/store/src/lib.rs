@@ -4,6 +4,7 @@
 //! transaction, so that no caller can forget them. Batches are at most [`MAX_BATCH`] rows.
 
 mod bulk;
+mod channel;
 mod db;
 pub mod dead_letters;
 pub mod deliveries;
@@ -18,10 +19,13 @@ pub mod notifications;
 pub mod progress;
 pub mod sessions;
 pub mod tasks;
+mod trouble;
 pub mod users;
 
-pub use db::{Db, Session, Tx};
+pub use channel::{Channel, Listening, Speaking};
+pub use db::{Db, Migration, MigrationState, Schema, Server, Session, Tx};
 pub use error::StoreError;
+pub use trouble::Trouble;
 
 use taskpost_common::{Cause, Clock, UserId};
 

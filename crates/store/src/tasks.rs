@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use taskpost_common::{
     CategoryId, Event, EventId, ProjectId, TaskId, UserId,
     event::{
-        AssignCause, TaskAssigned, TaskCompleted, TaskCreated, TaskDeleted, TaskReopened, TaskStatusChanged,
+        AssignCause, TaskAssigned, TaskCompleted, TaskDeleted, TaskReopened, TaskStatusChanged,
         TaskUnassigned, TaskUpdated,
     },
     task::{Priority, StatusCategory, Task, TaskState},
@@ -17,72 +17,14 @@ use uuid::Uuid;
 
 use crate::{
     Change, MAX_BATCH, Session, StoreError, Tx, Viewer,
-    bulk::insert_many,
     db::on,
     dynamic::{Bind, Statement},
     events::{self, NewEvent, SeenBy},
 };
 
-/// A task to be stored, together with its events: neither can be stored without the other.
-#[derive(Clone, Debug)]
-pub struct NewTask {
-    task: Task,
-    events: Vec<NewEvent>,
-}
+mod new;
 
-impl NewTask {
-    /// The task with `task.created` and, when it has an assignee, `task.assigned`.
-    pub fn new(change: Change<'_>, task: Task) -> Result<Self, StoreError> {
-        let mut facts = vec![Event::TaskCreated(TaskCreated { task: task.clone() })];
-        if let Some(assignee_id) = task.assignee_id {
-            facts.push(Event::TaskAssigned(TaskAssigned {
-                task: task.reference(),
-                assignee_id,
-                previous_assignee_id: None,
-                cause: AssignCause::Create,
-            }));
-        }
-        let events = record(change, &task, &facts)?;
-        Ok(Self { task, events })
-    }
-
-    /// The task.
-    pub const fn task(&self) -> &Task {
-        &self.task
-    }
-
-    /// Its last event, which a client may wait for.
-    pub fn last_event(&self) -> Option<EventId> {
-        self.events.last().map(|event| event.id)
-    }
-}
-
-/// Stores tasks and their events: two statements, however many there are.
-pub async fn insert(tx: &mut Tx, tasks: &[&NewTask]) -> Result<(), StoreError> {
-    insert_many!(tx, "tasks", tasks, "", |t| {
-        id: uuid = t.task.id.0,
-        key: text = t.task.key.as_deref(),
-        project_id: uuid = t.task.project_id.map(|id| id.0),
-        category_id: uuid = t.task.category_id.map(|id| id.0),
-        task_type: text = t.task.task_type.as_str(),
-        title: text = t.task.title.as_str(),
-        description: text = t.task.description.as_str(),
-        status: text = t.task.status.as_str(),
-        status_category: text = t.task.status_category.as_str(),
-        priority: text = t.task.priority.as_str(),
-        resolution: text = t.task.resolution.as_deref(),
-        assignee_id: uuid = t.task.assignee_id.map(|id| id.0),
-        reporter_id: uuid = t.task.reporter_id.0,
-        labels: text = labels_text(&t.task.labels),
-        due_at: timestamptz = t.task.due_at,
-        version: bigint = t.task.version,
-        created_at: timestamptz = t.task.created_at,
-        updated_at: timestamptz = t.task.updated_at,
-        completed_at: timestamptz = t.task.completed_at,
-    });
-    let all: Vec<&NewEvent> = tasks.iter().flat_map(|task| &task.events).collect();
-    events::append(tx, &all).await
-}
+pub use new::{NewTask, deleted, insert, insert_missing};
 
 /// Stores `after` in place of `before` and appends an event for each thing that differs. Nothing differs: nothing is
 /// stored, and the task comes back as it is. [`StoreError::Stale`] when the row is no longer at `before`'s version.

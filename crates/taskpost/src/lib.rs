@@ -5,4 +5,6 @@ pub mod environment;
 pub mod logs;
 mod ports;
 pub mod secrets;
+pub mod store;
+pub mod traces;
 pub mod wire;

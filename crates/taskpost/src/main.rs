@@ -16,6 +16,8 @@ fn main() -> anyhow::Result<()> {
             Some(Command::Api) => cli::serve::run(Roles::API).await,
             Some(Command::Consumers) => cli::serve::run(Roles::CONSUMERS).await,
             Some(Command::Workers) => cli::serve::run(Roles::WORKERS).await,
+            Some(Command::Migrate(command)) => cli::migrate::run(command).await,
+            Some(Command::Doctor(options)) => cli::doctor::run(options).await,
             Some(Command::Token(options)) => cli::token::run(options).await,
         }
     })

@@ -32,7 +32,7 @@ fn make(file: &Path) -> anyhow::Result<Vec<SecretString>> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     // Written aside and then given its name, so that another process sees it whole or not at all.
-    let draft = file.with_extension(format!("new-{}", std::process::id()));
+    let draft = file.with_extension(format!("new-{:016x}", rand::rng().random::<u64>()));
     let mut written =
         options.open(&draft).with_context(|| format!("DATA_DIR: cannot write {}", draft.display()))?;
     written.write_all(secret.as_bytes())?;

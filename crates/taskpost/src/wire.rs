@@ -7,30 +7,22 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use secrecy::ExposeSecret;
 use taskpost_api::{
-    http::{self, App},
+    http::{self, App, Operate, Router},
     serve,
 };
-use taskpost_common::{
-    Clock,
-    config::{Config, Database},
-    retry::{Backoff, retry},
-};
+use taskpost_common::{Clock, config::Config};
 use taskpost_consumers::Consumers;
-use taskpost_ports::{Limiter, Log, Wakes};
-use taskpost_store::{Db, StoreError};
-use taskpost_tracker::{Parts, Tracker};
+use taskpost_ports::{Limiter, Log, Queue, Wakes};
+use taskpost_store::Db;
+use taskpost_tracker::{Checkup, Parts, Tracker};
 use taskpost_workers::{MailSettings, Workers};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ports::Ports, secrets};
+use crate::{ports::Ports, secrets, store};
 
-/// Connections to Postgres, for writing and again for reading.
-const CONNECTIONS: u32 = 10;
 /// Where consumers and workers answer /health and /metrics when `OPERATE_PORT` says nothing.
 const CONSUMERS_PORT: u16 = 3001;
 const WORKERS_PORT: u16 = 3002;
@@ -108,7 +100,7 @@ pub async fn start(
     metrics: PrometheusHandle,
 ) -> anyhow::Result<Running> {
     make_data_dir(config)?;
-    let db = open_store(config).await?;
+    let db = store::open(config, roles.name).await?;
     let (stop_api, stop_stages) = (CancellationToken::new(), CancellationToken::new());
     let (mut api, mut stages) = (JoinSet::new(), JoinSet::new());
     let ports = Ports::open(config, roles, &db, &clock, &mut stages, &stop_stages)?;
@@ -125,11 +117,14 @@ pub async fn start(
         }
         .start(&mut stages, &stop_stages);
     }
-    if roles.workers {
-        workers(config, &ports, &db, &clock).start(&mut stages, stop_stages.clone())?;
+    if let Some(queue) = &ports.queue {
+        workers(config, queue, &ports.wakes, &db, &clock).start(&mut stages, stop_stages.clone())?;
     }
     stages.spawn(upkeep(ports.limiter.clone(), metrics.clone(), stop_stages.clone()));
-    let router = router(config, tracker.clone(), &ports, metrics);
+    let router = match &tracker {
+        Some(tracker) => api_router(config, tracker.clone(), &ports, metrics),
+        None => operate_router(config, roles, &ports, &db, &clock, metrics),
+    };
     let address = listen(config, roles, router, &mut api, stop_api.clone()).await?;
     let Ports { log, wakes, .. } = ports;
     Ok(Running { address, db, log, wakes, clock, tracker, api, stages, stop_api, stop_stages })
@@ -182,24 +177,6 @@ fn make_data_dir(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("DATA_DIR: cannot make the folder {}", config.data_dir.display()))
 }
 
-/// Opens the store and brings its schema up to date; a server that is not up yet is waited for.
-async fn open_store(config: &Config) -> anyhow::Result<Db> {
-    let db = match &config.database {
-        Database::Sqlite => Db::sqlite(&config.data_dir).await.with_context(|| {
-            format!("DATA_DIR: cannot open the database in {}", config.data_dir.display())
-        })?,
-        Database::Postgres(url) => {
-            let connect = || Db::postgres(url.expose_secret(), CONNECTIONS);
-            let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
-            retry("connect to Postgres", 15, backoff, StoreError::is_transient, connect).await.context(
-                "DATABASE_URL: cannot connect; is the server up, and are user, password and database right?",
-            )?
-        }
-    };
-    db.migrate().await.context("the schema cannot be brought up to date")?;
-    Ok(db)
-}
-
 async fn start_tracker(
     config: &Config,
     ports: &Ports,
@@ -213,6 +190,7 @@ async fn start_tracker(
         log: ports.log.clone(),
         queue: ports.queue.clone(),
         limiter: ports.limiter.clone(),
+        spread: ports.spread.clone(),
         wakes: ports.wakes.clone(),
         clock: clock.clone(),
         secrets: secrets::load(config)?,
@@ -220,26 +198,25 @@ async fn start_tracker(
     Ok(Tracker::start(parts, config, tasks, stop.clone()).await?)
 }
 
-fn workers(config: &Config, ports: &Ports, db: &Db, clock: &Clock) -> Workers {
+fn workers(config: &Config, queue: &Queue, wakes: &Wakes, db: &Db, clock: &Clock) -> Workers {
     Workers {
         db: db.clone(),
-        queue: ports.queue.clone(),
-        wakes: ports.wakes.clone(),
+        queue: queue.clone(),
+        wakes: wakes.clone(),
         clock: clock.clone(),
         retry_delays: config.retry_delays.clone(),
         concurrency: config.delivery_concurrency,
         webhooks: config.webhooks.clone(),
         mail: MailSettings {
             folder: config.data_dir.join("mail"),
+            smtp: config.smtp.clone(),
             from: config.mail_from.clone(),
             public_url: config.public_url.clone(),
         },
     }
 }
 
-/// The whole API, or what an operator asks of the other roles.
-fn router(config: &Config, tracker: Option<Tracker>, ports: &Ports, metrics: PrometheusHandle) -> Router {
-    let Some(tracker) = tracker else { return Router::new() };
+fn api_router(config: &Config, tracker: Tracker, ports: &Ports, metrics: PrometheusHandle) -> Router {
     http::router(App {
         tracker,
         limiter: ports.limiter.clone(),
@@ -248,6 +225,31 @@ fn router(config: &Config, tracker: Option<Tracker>, ports: &Ports, metrics: Pro
         metrics_token: config.metrics_token.clone(),
         cors_origins: config.cors_origins.clone(),
         https: config.public_url.as_ref().is_some_and(|url| url.scheme() == "https"),
+    })
+}
+
+/// What an operator asks of a role without the API.
+fn operate_router(
+    config: &Config,
+    roles: Roles,
+    ports: &Ports,
+    db: &Db,
+    clock: &Clock,
+    metrics: PrometheusHandle,
+) -> Router {
+    let mut checkup = Checkup::new(db.clone(), clock.clone());
+    if roles.consumers {
+        checkup = checkup.log(&ports.log);
+    }
+    if let Some(queue) = &ports.queue {
+        checkup = checkup.queue(queue);
+    }
+    http::operate(Operate {
+        checkup,
+        clock: clock.clone(),
+        trusted_proxies: config.limits.trusted_proxies.clone(),
+        metrics,
+        metrics_token: config.metrics_token.clone(),
     })
 }
 

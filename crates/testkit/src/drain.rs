@@ -2,17 +2,11 @@
 
 use std::time::Duration;
 
-use taskpost_common::{Clock, Position};
-use taskpost_consumers::{
-    Group,
-    groups::{Notifier, Webhooks},
-};
-use taskpost_store::{Db, StoreError, dead_letters, events, progress};
+use taskpost_common::Clock;
+use taskpost_consumers::Standing;
+use taskpost_store::{Db, dead_letters};
 
 use crate::{database, until};
-
-/// The consumer groups there are.
-const GROUPS: [&str; 2] = [Notifier::NAME, Webhooks::NAME];
 
 /// What is due within this time is waited for.
 const SOON: Duration = Duration::from_secs(3);
@@ -20,10 +14,10 @@ const SOON: Duration = Duration::from_secs(3);
 /// Waits until nothing moves any more.
 pub(crate) async fn drain(db: &Db, clock: &Clock) {
     until(|| async {
-        let before = log(db).await.map_err(|error| error.to_string())?;
+        let before = Standing::read(db).await.map_err(|error| error.to_string())?;
         let moving = deliveries(db, clock).await.map_err(|error| error.to_string())?;
         // What was given up meanwhile has appended an event.
-        let after = log(db).await.map_err(|error| error.to_string())?;
+        let after = Standing::read(db).await.map_err(|error| error.to_string())?;
         if after.is_still() && before == after && moving.is_empty() {
             return Ok(());
         }
@@ -41,30 +35,6 @@ pub(crate) async fn buried(db: &Db) -> Vec<String> {
         .into_iter()
         .map(|letter| format!("{} {}: {}", letter.source, letter.handler, letter.reason))
         .collect()
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Log {
-    outbox: i64,
-    head: Position,
-    groups: Vec<(&'static str, Position)>,
-}
-
-impl Log {
-    fn is_still(&self) -> bool {
-        self.outbox == 0 && self.groups.iter().all(|(_, position)| *position == self.head)
-    }
-}
-
-async fn log(db: &Db) -> Result<Log, StoreError> {
-    let mut reader = db.reader().await?;
-    let (outbox, _) = events::outbox_backlog(&mut reader).await?;
-    let head = events::head(&mut reader).await?;
-    let mut groups = Vec::new();
-    for group in GROUPS {
-        groups.push((group, progress::get(&mut reader, group, "").await?));
-    }
-    Ok(Log { outbox, head, groups })
 }
 
 /// The deliveries that are under way or due soon, and the letters that wait for their group.

@@ -31,6 +31,7 @@
 mod app;
 mod brokers;
 mod client;
+mod collector;
 mod database;
 mod drain;
 mod fields;
@@ -39,18 +40,21 @@ mod place;
 mod raw;
 mod server;
 mod sink;
+mod smtp;
 mod stories;
 mod wait;
 
 pub use app::{Starting, TestApp};
 pub use brokers::Part;
 pub use client::{Client, Request, Response, User};
+pub use collector::{CollectedSpan, Collector};
 pub use fields::Fields;
 pub use mail::Mail;
 pub use place::Backend;
 pub use raw::Raw;
 pub use server::{Exit, Server, ServerStarting};
 pub use sink::{Answer, Received, WebhookSink};
+pub use smtp::{SmtpAnswer, SmtpMail, SmtpSink};
 pub use wait::{PATIENCE, until, until_within};
 
 /// Makes a module with the tests `sqlite` and `postgres` of each case, an `async fn(Backend)` of that name.

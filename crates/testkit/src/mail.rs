@@ -11,13 +11,17 @@ pub struct Mail {
     pub headers: Vec<(String, String)>,
     /// Everything, to the byte.
     pub source: String,
-    /// The file's name.
+    /// The file's name, if it came in one.
     pub file: String,
 }
 
 impl Mail {
     fn read(file: &Path) -> Self {
         let source = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        Self::parse(source, &file.file_name().unwrap_or_default().to_string_lossy())
+    }
+
+    pub(crate) fn parse(source: String, file: &str) -> Self {
         let (head, _) =
             source.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no end of the head in {source}"));
         let unfolded = head.replace("\r\n ", " ").replace("\r\n\t", " ");
@@ -26,8 +30,7 @@ impl Mail {
             .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("no header: {line:?}")))
             .map(|(name, value)| (name.to_owned(), decode(value)))
             .collect();
-        let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { headers, source, file }
+        Self { headers, source, file: file.to_owned() }
     }
 
     /// A header that must be there once.

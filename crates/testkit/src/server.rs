@@ -55,13 +55,23 @@ impl ServerStarting {
         self
     }
 
+    /// The value of a variable.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
     /// Runs it to its end, which must come by itself: for starts that are refused.
     pub async fn exit(self) -> Exit {
+        self.run(&self.arguments).await
+    }
+
+    /// Runs a command to its end, which must come by itself.
+    pub async fn run(&self, arguments: &[&str]) -> Exit {
         // Building it is not its own time.
         binary();
         let began = Instant::now();
         let said = Said::new(&self.place);
-        let child = Mutex::new(spawn(&said, &self.variables, &self.arguments));
+        let child = Mutex::new(spawn(&said, &self.variables, arguments));
         let status = ended(&child).await;
         Exit { status, took: began.elapsed(), stdout: said.stdout(), stderr: said.stderr() }
     }

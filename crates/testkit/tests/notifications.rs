@@ -64,7 +64,10 @@ async fn whoever_gets_a_task_is_told(backend: Backend) {
         let title = "“Fix the lift” ";
         let expected =
             ["was assigned to you", "is no longer assigned to you"].map(|what| format!("{title}{what}"));
-        assert_eq!(subjects(&app, user)[1..], expected, "{}", user.name);
+        // Accounts and tasks are different topics, so the welcome may come at any point.
+        let mut mails = subjects(&app, user);
+        mails.retain(|subject| subject != "Welcome to Taskpost");
+        assert_eq!(mails, expected, "{}", user.name);
     }
     assert_eq!(subjects(&app, &ada).len(), 1);
     app.finish().await;
@@ -113,7 +116,8 @@ async fn the_inbox_is_read(backend: Backend) {
     app.drain().await;
     let unread = async || app.read(&bob, "/v1/notifications/unread-count").await.int("unread");
     assert_eq!(unread().await, 3);
-    let item = app.list(&bob, "/v1/notifications").await.remove(0);
+    let inbox = app.list(&bob, "/v1/notifications").await;
+    let item = inbox.iter().find(|item| item.text("title").starts_with("“b”")).expect("news of b");
     let path = format!("/v1/notifications/{}", item.text("id"));
     let mark = |user: &User, mark: Value| app.patch(&path, mark).as_(user);
 
@@ -196,11 +200,9 @@ async fn a_mail_is_a_mail(backend: Backend) {
         assert_eq!(mail.header("From"), "Post <post@example.org>");
         assert!(mail.header("Content-Type").starts_with("multipart/alternative"));
     }
-    let mail = &mails[2];
-    assert_eq!(
-        (mail.to(), mail.subject()),
-        ("bob@example.org", format!("“{title}” was assigned to you").as_str())
-    );
+    let subject = format!("“{title}” was assigned to you");
+    let mail = mails.iter().find(|mail| mail.subject() == subject).expect("the mail about the task");
+    assert_eq!(mail.to(), "bob@example.org");
     let link = format!("https://tasks.example.org/base/v1/tasks/{}", task.text("id"));
     assert_eq!(mail.text().matches(&link).count(), 1, "{}", mail.text());
     assert!(

@@ -1,10 +1,11 @@
 //! What an operator, a probe, a monitor and a browser meet.
 
 use serde_json::{Value, json};
-use taskpost_testkit::{Backend, Fields as _, TestApp, WebhookSink, both};
+use taskpost_testkit::{Backend, Fields as _, Server, TestApp, WebhookSink, both};
 
 both!(
     health_names_every_part,
+    a_broker_that_is_away_degrades_and_stops_nothing,
     metrics_are_for_this_machine,
     the_document_lists_the_interface,
     the_page_of_the_document_needs_no_other_host,
@@ -31,6 +32,50 @@ async fn health_names_every_part(backend: Backend) {
     }
     assert_eq!(app.get("/health/live").expect(200).await.json().text("status"), "ok");
     app.finish().await;
+}
+
+/// Whatever runs on the store is well, and readiness does not hang on a broker: what is for it waits in the store.
+async fn a_broker_that_is_away_degrades_and_stops_nothing(backend: Backend) {
+    for (part, variable, nowhere) in [
+        ("log", "KAFKA_BROKERS", "127.0.0.1:1"),
+        ("queue", "RABBITMQ_URL", "amqp://ada:hunter2@127.0.0.1:1/%2f"),
+        ("limiter", "REDIS_URL", "redis://:hunter2@127.0.0.1:1/0"),
+    ] {
+        let app = TestApp::start(backend).with(variable, nowhere).await;
+        let ada = app.user("Ada").await;
+        app.task(&ada, json!({"title": "a"})).await;
+        let health = app.get("/health").expect(200).await.json();
+        assert_eq!(health.text("status"), "degraded", "{health}");
+        assert_eq!(health["checks"][part].text("status"), "degraded", "{health}");
+        assert!(health["checks"][part].text("detail").contains(variable), "{health}");
+        assert_eq!(health["checks"]["store"].text("status"), "ok", "{health}");
+        assert!(!health.to_string().contains("hunter2"), "{health}");
+        app.get("/health/ready").expect(200).await;
+        // It cannot be drained.
+        drop(app.stop().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_roles_tell_how_they_are() {
+    let api = Server::start(Backend::Postgres).migrated().role("api").await;
+    for (role, part) in [("consumers", "log"), ("workers", "queue")] {
+        let server = api.beside().role(role).await;
+        for path in ["/health", "/health/ready"] {
+            let health = server.get(path).expect(200).await.json();
+            assert_eq!(health.text("status"), "ok", "{health}");
+            for part in ["store", "outbox", part] {
+                assert_eq!(health["checks"][part].text("status"), "ok", "{health}");
+            }
+        }
+        server.get("/health/live").expect(200).await;
+        let metrics = server.get("/metrics").expect(200).await;
+        assert!(metrics.text().contains("taskpost_http_requests_total"), "{}", metrics.text());
+        server.get("/metrics").header("x-forwarded-for", "127.0.0.1").refused(404).await;
+        server.get("/v1/tasks").refused(404).await;
+        server.finish().await;
+    }
+    api.finish().await;
 }
 
 async fn metrics_are_for_this_machine(backend: Backend) {

@@ -199,7 +199,10 @@ async fn a_bad_variable_stops_the_start(backend: Backend) {
         ("DATABASE_URL", "mysql://user:hunter2@host/db", "postgres://"),
         ("ENVIRONMENT", "production", "JWT_SECRET"),
         ("JWT_SECRET", "hunter2", "32 characters"),
-        ("KAFKA_BROKERS", "localhost:9092", "not supported"),
+        ("KAFKA_BROKERS", "localhost", "host:port"),
+        ("RABBITMQ_URL", "http://hunter2@localhost", "amqp://"),
+        ("REDIS_URL", "localhost:6379", "redis://"),
+        ("SMTP_URL", "mail.example.org", "smtp://"),
         ("MAIL_FROM", "nobody", "MAIL_FROM"),
         ("DATA_DIR", "/dev/null/data", "DATA_DIR"),
     ] {

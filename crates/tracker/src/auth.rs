@@ -204,7 +204,7 @@ impl Tracker {
         match (outcome, next) {
             (Refresh::Used(session, _), Some((refresh, user))) => self.logged_in(user, session, refresh),
             (Refresh::Reused(session, user), _) => {
-                self.0.revoked.insert(session, self.0.clock.now());
+                self.ended(session);
                 tracing::warn!(user.id = %user, session.id = %session, "a used refresh token came back; its session is ended");
                 Err(Error::Unauthenticated)
             }
@@ -224,8 +224,14 @@ impl Tracker {
                 })
             })
             .await?;
-        self.0.revoked.insert(session, self.0.clock.now());
+        self.ended(session);
         Ok(event)
+    }
+
+    /// After the commit that ended a session.
+    fn ended(&self, session: SessionId) {
+        self.0.revoked.insert(session, self.0.clock.now());
+        self.0.spread.publish(&[session]);
     }
 
     /// The caller's own account.

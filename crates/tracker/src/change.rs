@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use taskpost_common::{Cause, EventId};
+use taskpost_common::{Cause, EventId, trace};
 use taskpost_store::{
     Change, StoreError, Tx,
     idempotency::{self, KeyId, KeyRow, StoredAnswer},
 };
+use tracing::{Instrument as _, info_span};
 
 use crate::{Caller, Error, Inner, Tracker};
 
@@ -75,11 +76,13 @@ impl Tracker {
     {
         let inner = self.0.clone();
         let cause = cause.clone();
-        let running = self.0.changes.spawn(async move {
+        let change = async move {
             tokio::time::timeout(DEADLINE, transact(&inner, &cause, work))
                 .await
                 .unwrap_or(Err(Error::Unknown))
-        });
+        };
+        let span = info_span!(target: trace::TARGET, "commit");
+        let running = self.0.changes.spawn(change.instrument(span));
         running.await.map_err(|error| Error::Internal(error.to_string()))?
     }
 

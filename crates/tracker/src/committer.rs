@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use taskpost_common::UserId;
+use taskpost_common::{UserId, trace};
 use taskpost_ports::Wakes;
 use taskpost_store::{
     Db, MAX_BATCH, StoreError, Tx,
@@ -17,6 +17,7 @@ use taskpost_store::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info_span};
 
 use crate::{
     Answered, Error,
@@ -97,7 +98,8 @@ impl Committer {
         self.send
             .send(waiting)
             .map_err(|_| Error::Busy("this process is stopping; the queue for new tasks"))?;
-        match tokio::time::timeout(DEADLINE, answer).await {
+        let span = info_span!(target: trace::TARGET, "commit", tasks = places);
+        match tokio::time::timeout(DEADLINE, answer).instrument(span).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(Error::Unknown),
         }
@@ -263,13 +265,16 @@ fn error_of(error: &Failure) -> Error {
     match error {
         Failure::Store(StoreError::Unavailable(_)) => Error::Away,
         Failure::Store(StoreError::Locked(_)) => running_twin(),
-        Failure::Store(StoreError::Constraint(_)) => {
-            Error::field("", "refused", "the store refuses a value of this task")
-        }
+        Failure::Store(StoreError::Constraint(_)) => refused_value(),
         Failure::Store(error) => Error::Internal(error.to_string()),
         Failure::Answer(error) => Error::Internal(error.to_string()),
         Failure::Commit(_) | Failure::Late => Error::Unknown,
     }
+}
+
+/// The last line of defence: the store refuses what no check should have let through.
+pub(crate) fn refused_value() -> Error {
+    Error::field("", "refused", "the store refuses a value of this task")
 }
 
 /// As many as fit into one transaction, in the order they came.
@@ -347,8 +352,15 @@ impl<'a> Plan<'a> {
 }
 
 async fn assignable(tx: &mut Tx, group: &[&Submission]) -> Result<HashSet<UserId>, StoreError> {
-    let wanted =
-        group.iter().flat_map(|submission| &submission.tasks).filter_map(|task| task.task().assignee_id);
+    let tasks = group.iter().flat_map(|submission| &submission.tasks);
+    active(tx, tasks.filter_map(|task| task.task().assignee_id)).await
+}
+
+/// Which of these users may be given a task.
+pub(crate) async fn active(
+    tx: &mut Tx,
+    wanted: impl Iterator<Item = UserId>,
+) -> Result<HashSet<UserId>, StoreError> {
     let wanted: Vec<UserId> = wanted.collect::<HashSet<_>>().into_iter().collect();
     if wanted.is_empty() {
         return Ok(HashSet::new());

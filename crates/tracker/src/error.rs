@@ -49,6 +49,9 @@ pub enum Error {
         "the store did not answer in time, so the outcome is unknown; repeat the request with an Idempotency-Key"
     )]
     Unknown,
+    /// The log did not acknowledge a task: it may be on it.
+    #[error("the log did not acknowledge the task in time, so the outcome is unknown; look for it before you send it again")]
+    Unacknowledged,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -68,7 +71,7 @@ impl Error {
             Self::Conflict(_) | Self::Store(StoreError::Stale(_)) => Code::Conflict,
             Self::Stale { .. } => Code::PreconditionFailed,
             Self::Invalid(_) => Code::Invalid,
-            Self::Busy(_) | Self::Away | Self::Unknown => Code::Unavailable,
+            Self::Busy(_) | Self::Away | Self::Unknown | Self::Unacknowledged => Code::Unavailable,
             Self::Store(error) if error.is_transient() => Code::Unavailable,
             Self::Store(_) | Self::Internal(_) => Code::Internal,
         }

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod health;
 mod inbox;
+pub mod ingest;
 mod pages;
 mod passwords;
 mod revoked;
@@ -29,7 +30,7 @@ use taskpost_common::{
     page::CursorKey,
     user::{Role, Roles},
 };
-use taskpost_ports::{Limiter, Log, Queue, Wakes};
+use taskpost_ports::{Limiter, Log, Queue, Spread, Wakes};
 use taskpost_store::{Db, Viewer};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -39,8 +40,9 @@ pub use auth::{LoggedIn, Login, RefreshInput, Register};
 pub use change::{Answered, Once, OnceKey};
 pub use dead_letters::{Discard, Letter, LetterAttempt, Redrive};
 pub use error::Error;
-pub use health::{Check, Health, HealthStatus};
+pub use health::{Check, Checkup, Health, HealthStatus};
 pub use inbox::{InboxPage, MarkNotification};
+pub use ingest::Accepted;
 pub use pages::{Page, PageRequest};
 pub use tasks::{BatchItem, CreateTask, PatchTask, Transition};
 pub use webhooks::{CreateWebhook, PatchWebhook, TestDelivery, Webhook, WebhookAttempt, WebhookWithSecret};
@@ -52,8 +54,8 @@ pub struct Tracker(Arc<Inner>);
 struct Inner {
     db: Db,
     log: Log,
-    queue: Queue,
-    limiter: Arc<Limiter>,
+    checkup: Checkup,
+    spread: Spread,
     wakes: Wakes,
     clock: Clock,
     tokens: tokens::Tokens,
@@ -73,10 +75,12 @@ pub struct Parts {
     pub db: Db,
     /// The event log.
     pub log: Log,
-    /// The delivery queue.
-    pub queue: Queue,
+    /// The delivery queue, for its health; none where another process delivers.
+    pub queue: Option<Queue>,
     /// The rate limiter, for its health.
     pub limiter: Arc<Limiter>,
+    /// How other processes learn at once which sessions have ended.
+    pub spread: Spread,
     /// The bells to ring after a commit.
     pub wakes: Wakes,
     /// Time and ids.
@@ -96,6 +100,7 @@ impl Tracker {
     ) -> Result<Self, Error> {
         let (committer, run) = committer::new(parts.db.clone(), parts.wakes.clone(), config.commit_queue);
         let inner = Arc::new(Inner {
+            checkup: Checkup::of(&parts),
             tokens: tokens::Tokens::new(&parts.secrets, &config.instance)?,
             passwords: passwords::Passwords::new()?,
             revoked: revoked::Revoked::default(),
@@ -109,13 +114,17 @@ impl Tracker {
             committer,
             db: parts.db,
             log: parts.log,
-            queue: parts.queue,
-            limiter: parts.limiter,
+            spread: parts.spread,
             wakes: parts.wakes,
             clock: parts.clock,
         });
         inner.revoked.refresh(&inner.db, inner.clock.now()).await?;
+        if let Some(ingest) = inner.log.ingest() {
+            ingest.connect().map_err(|error| Error::Internal(error.to_string()))?;
+        }
         tasks.spawn(run.run(stop.clone()));
+        let ended = inner.spread.listen();
+        tasks.spawn(revoked::hear(inner.clone(), ended, stop.clone()));
         tasks.spawn(revoked::watch(inner.clone(), stop));
         Ok(Self(inner))
     }

@@ -5,6 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash,
 };
+use metrics::{counter, gauge};
 use tokio::sync::Semaphore;
 
 use crate::Error;
@@ -68,8 +69,12 @@ impl Passwords {
         let busy = |_| Error::Busy("the queue for logins");
         let _place = self.queue.clone().try_acquire_owned().map_err(busy)?;
         let core = self.cores.clone().acquire_owned().await.map_err(internal)?;
+        counter!("taskpost_password_hashes_total").increment(1);
         let work = move || {
+            let running = gauge!("taskpost_password_hashes_running");
+            running.increment(1.0);
             let value = work();
+            running.decrement(1.0);
             drop(core);
             value
         };

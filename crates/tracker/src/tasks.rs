@@ -27,7 +27,7 @@ use crate::{
 const TRIES: u32 = 5;
 
 /// A new task; a title suffices.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTask {
     /// One line of 1 to 200 characters.
@@ -294,30 +294,7 @@ impl Tracker {
     /// Checks the input and makes the task with its events, ready to be stored.
     fn prepare(&self, caller: &Caller, input: CreateTask) -> Result<NewTask, Error> {
         check_new(&input)?;
-        let now = self.0.clock.now();
-        let task = Task {
-            id: self.0.clock.id(),
-            key: None,
-            project_id: None,
-            category_id: None,
-            task_type: input.task_type.unwrap_or_else(|| workflow::TASK_TYPES[0].to_owned()),
-            title: input.title,
-            description: input.description.unwrap_or_default(),
-            status: workflow::FIRST_STATUS.to_owned(),
-            status_category: StatusCategory::Todo,
-            state: StatusCategory::Todo.state(),
-            priority: input.priority.unwrap_or(Priority::None),
-            resolution: None,
-            assignee_id: input.assignee_id,
-            reporter_id: caller.user_id(),
-            labels: input.labels.unwrap_or_default(),
-            due_at: input.due_at.map(micros),
-            comment_count: 0,
-            version: 1,
-            created_at: now,
-            updated_at: now,
-            completed_at: None,
-        };
+        let task = new_task(self.0.clock.id(), caller.user_id(), input, self.0.clock.now());
         Ok(NewTask::new(self.as_change(&caller.cause), task)?)
     }
 
@@ -353,11 +330,40 @@ async fn modify(
     }
 }
 
+/// The task that an input which was checked asks for.
+pub(crate) fn new_task(id: TaskId, reporter_id: UserId, input: CreateTask, now: DateTime<Utc>) -> Task {
+    let now = micros(now);
+    Task {
+        id,
+        key: None,
+        project_id: None,
+        category_id: None,
+        task_type: input.task_type.unwrap_or_else(|| workflow::TASK_TYPES[0].to_owned()),
+        title: input.title,
+        description: input.description.unwrap_or_default(),
+        status: workflow::FIRST_STATUS.to_owned(),
+        status_category: StatusCategory::Todo,
+        state: StatusCategory::Todo.state(),
+        priority: input.priority.unwrap_or(Priority::None),
+        resolution: None,
+        assignee_id: input.assignee_id,
+        reporter_id,
+        labels: input.labels.unwrap_or_default(),
+        due_at: input.due_at.map(micros),
+        comment_count: 0,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        completed_at: None,
+    }
+}
+
 fn failed(problem: Problem) -> BatchItem {
     BatchItem { status: problem.status, task: None, problem: Some(problem) }
 }
 
-fn check_new(input: &CreateTask) -> Result<(), Error> {
+/// Checks what can be checked without the store.
+pub(crate) fn check_new(input: &CreateTask) -> Result<(), Error> {
     let mut checks = Checks::default();
     checks.text("/title", &input.title, 1, 200, Lines::One);
     if let Some(description) = &input.description {

@@ -2,8 +2,13 @@
 
 mod mailer;
 mod message;
+mod server;
+mod smtp;
+mod trouble;
 
 pub use mailer::Mailer;
+pub use server::BadSmtpUrl;
+pub use smtp::Smtp;
 
 use std::time::Duration;
 
@@ -20,8 +25,8 @@ use url::Url;
 use super::{AttemptResult, Channel, Failure, Report};
 use message::Letter;
 
-/// For one mail; SMTP servers may take long to answer.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// For one mail, as a rule; SMTP servers may take long to answer.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Sends mails.
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ pub struct Email {
     pub public_url: Option<Url>,
     /// Where mails go.
     pub mailer: Mailer,
+    /// For one try, from the dialling to the server's last word.
+    pub timeout: Duration,
 }
 
 impl Channel for Email {
@@ -46,7 +53,7 @@ impl Channel for Email {
     }
 
     fn timeout(&self) -> Duration {
-        TIMEOUT
+        self.timeout
     }
 
     async fn targets(&self, deliveries: &[Delivery]) -> Result<Vec<Option<User>>, StoreError> {
@@ -66,7 +73,7 @@ impl Channel for Email {
             return AttemptResult::Cancelled("the recipient's account is disabled".to_owned()).into();
         }
         let result = match self.deliver(delivery, &user).await {
-            Ok(()) => AttemptResult::Sent { status_code: None, excerpt: None },
+            Ok(excerpt) => AttemptResult::Sent { status_code: None, excerpt },
             Err(failure) => AttemptResult::Failed(failure),
         };
         result.into()
@@ -74,7 +81,7 @@ impl Channel for Email {
 }
 
 impl Email {
-    async fn deliver(&self, delivery: &Delivery, user: &User) -> Result<(), Failure> {
+    async fn deliver(&self, delivery: &Delivery, user: &User) -> Result<Option<String>, Failure> {
         let rejected = |error: String| Failure::new(AttemptOutcome::Rejected, error);
         let payload: EmailPayload = serde_json::from_str(&delivery.payload)
             .map_err(|error| rejected(format!("the payload cannot be read: {error}")))?;
@@ -85,7 +92,7 @@ impl Email {
         let letter = Letter {
             id: delivery.id,
             from: &self.from,
-            to,
+            to: to.clone(),
             name: &user.name,
             at: self.clock.now(),
             payload: &payload,
@@ -93,8 +100,6 @@ impl Email {
         };
         let message =
             letter.compose().map_err(|error| rejected(format!("the mail cannot be composed: {error}")))?;
-        self.mailer.send(delivery, message).await.map_err(|error| {
-            Failure::new(AttemptOutcome::Failed, format!("the mail could not be written: {error}"))
-        })
+        self.mailer.send(delivery, message, &to, self.timeout).await
     }
 }

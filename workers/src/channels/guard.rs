@@ -30,6 +30,9 @@ pub const BODY_CAP: usize = 16 * 1024;
 /// How much of an answer's body is kept, in bytes.
 pub const EXCERPT_CAP: usize = 1024;
 
+/// How many addresses of a name are dialled, so that nobody's name server has us knock at a thousand doors.
+pub const ADDRESS_CAP: usize = 8;
+
 /// The longest Retry-After believed.
 pub const RETRY_AFTER_CAP: Duration = Duration::from_hours(24);
 
@@ -293,7 +296,7 @@ impl Resolver {
     }
 }
 
-/// Those of the addresses that may be dialled.
+/// Those of the addresses that may be dialled, at most [`ADDRESS_CAP`].
 fn allowed(
     outbound: &Outbound,
     host: &str,
@@ -302,7 +305,8 @@ fn allowed(
     let Some(&first) = found.first() else {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address").into());
     };
-    let allowed: Vec<IpAddr> = found.into_iter().filter(|ip| outbound.check_ip(*ip).is_ok()).collect();
+    let allowed: Vec<IpAddr> =
+        found.into_iter().filter(|ip| outbound.check_ip(*ip).is_ok()).take(ADDRESS_CAP).collect();
     if allowed.is_empty() {
         return Err(TargetRefused::Resolved { host: host.to_owned(), ip: first }.into());
     }
@@ -368,5 +372,7 @@ mod tests {
         let refused = allowed(&outbound, "a", ips(&["::ffff:10.0.0.1", "127.0.0.1"])).unwrap_err();
         assert!(matches!(refused.downcast_ref(), Some(TargetRefused::Resolved { host, .. }) if host == "a"));
         assert!(allowed(&outbound, "a", vec![]).unwrap_err().is::<io::Error>());
+        let many = [ips(&["10.0.0.1"]), ips(&["1.1.1.1"]).repeat(1_000)].concat();
+        assert_eq!(allowed(&outbound, "a", many).unwrap(), ips(&["1.1.1.1"]).repeat(ADDRESS_CAP));
     }
 }

@@ -10,13 +10,14 @@ use http::{
 use taskpost_common::{
     Clock, EndpointId,
     delivery::{AttemptOutcome, WebhookPayload},
-    notification,
+    notification, trace,
 };
 use taskpost_store::{
     Db, StoreError,
     deliveries::Delivery,
     endpoints::{self, Endpoint},
 };
+use tracing::Span;
 use url::Url;
 
 use super::{
@@ -29,6 +30,7 @@ use crate::step::outcome_of;
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const CLOUDEVENT: HeaderValue = HeaderValue::from_static("application/cloudevents+json");
 
 /// The answer that wants no more.
@@ -131,6 +133,12 @@ fn judge(answer: Answer) -> AttemptResult {
     AttemptResult::Failed(Failure { outcome, status_code, error, excerpt, retry_after })
 }
 
+/// Where the receiver's work belongs: below this try, or where there are no spans, below what brought it about.
+fn traceparent(delivery: &Delivery) -> Option<HeaderValue> {
+    let own = trace::traceparent_of(&Span::current()).or_else(|| delivery.traceparent.clone())?;
+    HeaderValue::from_str(&own).ok()
+}
+
 /// The headers of one try. While a secret is being rotated, the one before signs too.
 fn headers(
     delivery: &Delivery,
@@ -147,10 +155,12 @@ fn headers(
         signature.push_str(&sign(secret, &id, timestamp, body.as_bytes())?);
     }
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| BadSecret);
-    Ok(HeaderMap::from_iter([
+    let fixed = [
         (CONTENT_TYPE, CLOUDEVENT),
         (ID, value(&id)?),
         (TIMESTAMP, HeaderValue::from(timestamp)),
         (SIGNATURE, value(&signature)?),
-    ]))
+    ];
+    let trace = traceparent(delivery).map(|trace| (TRACEPARENT, trace));
+    Ok(fixed.into_iter().chain(trace).collect())
 }

@@ -1,6 +1,7 @@
 //! A store, the workers on it, and what tests ask of both.
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+pub mod broker;
 pub mod receiver;
 
 use std::{
@@ -16,17 +17,17 @@ use taskpost_common::{
     notification::{Channel, Class, NotificationType},
     user::{Roles, User, UserStatus},
 };
-use taskpost_ports::{Queue, Wakes};
+use taskpost_ports::{Queue, Wakes, queue::RabbitSettings};
 use taskpost_store::{
     Change, Db,
     dead_letters::{self, DeadLetter, LetterFilter},
-    deliveries::{self, AttemptRow, NewDelivery},
+    deliveries::{self, AttemptRow, Delivery, NewDelivery},
     endpoints::{self, Endpoint},
     events, users,
 };
 use taskpost_workers::{Engine, MailSettings, Workers, channels};
 use tempfile::TempDir;
-use tokio::task::JoinSet;
+use tokio::{sync::Mutex, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -37,6 +38,10 @@ pub const BODY: &str =
     "{\"specversion\":\"1.0\",\"type\":\"task.created\",\"data\":{\"title\":\"gr\u{fc}n\"}}";
 /// How long anything may take here.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// The waits that have a queue on the broker; others are kept by the row.
+const STEPS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(600)];
+/// How many messages of each class the broker sends ahead.
+const PREFETCH: usize = 100;
 
 /// A store of its own, and the workers on it once they are started.
 pub struct Stage {
@@ -48,6 +53,8 @@ pub struct Stage {
     folder: TempDir,
     tasks: JoinSet<()>,
     stop: CancellationToken,
+    /// What keeps the queue up; it outlives the workers.
+    queue_tasks: JoinSet<()>,
 }
 
 impl Stage {
@@ -60,15 +67,21 @@ impl Stage {
 
     /// On Postgres in a schema of its own.
     pub async fn postgres() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "tests are told of the server by the environment only")]
-        let url = std::env::var("TASKPOST_TEST_POSTGRES_URL");
-        assert!(
-            url.is_ok(),
-            "TASKPOST_TEST_POSTGRES_URL is not set; run `cargo xtask test -- -p taskpost-workers`"
-        );
+        let url = from_environment("TASKPOST_TEST_POSTGRES_URL");
         let schema: Uuid = Clock::system().id();
-        let url = format!("{}?schema=test_{}", url.unwrap(), schema.simple());
+        let url = format!("{url}?schema=test_{}", schema.simple());
         Self::on(Db::postgres(&url, 5).await.unwrap(), tempfile::tempdir().unwrap()).await
+    }
+
+    /// On Postgres, with the queue on RabbitMQ.
+    async fn rabbitmq(url: &str, instance: &str) -> Self {
+        let mut stage = Self::postgres().await;
+        let settings =
+            RabbitSettings { url: &url.into(), instance, retry_delays: &STEPS, concurrency: PREFETCH };
+        let (db, clock) = (stage.db.clone(), stage.clock.clone());
+        let stop = CancellationToken::new();
+        stage.queue = Queue::rabbitmq(&settings, db, clock, &mut stage.queue_tasks, stop).unwrap();
+        stage
     }
 
     async fn on(db: Db, folder: TempDir) -> Self {
@@ -82,6 +95,7 @@ impl Stage {
             folder,
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
+            queue_tasks: JoinSet::new(),
             clock,
             db,
         };
@@ -132,6 +146,7 @@ impl Stage {
             },
             mail: MailSettings {
                 folder: self.mails(),
+                smtp: None,
                 from: "Taskpost <taskpost@example.org>".to_owned(),
                 public_url: Some("https://tasks.example.org".parse().unwrap()),
             },
@@ -270,6 +285,20 @@ impl Stage {
         new.iter().map(|delivery| delivery.id).collect()
     }
 
+    /// Claims so many deliveries, before or after the workers run.
+    pub async fn claim(&self, channel: Channel, count: usize, lease: chrono::Duration) -> Vec<Delivery> {
+        let claimed = Mutex::new(Vec::new());
+        until("they are claimed", async || {
+            let mut claimed = claimed.lock().await;
+            self.queue.publish_due(channel).await.unwrap();
+            let room = count - claimed.len();
+            claimed.extend(self.queue.claim(channel, room, lease).await.unwrap());
+            (claimed.len() == count).then_some(())
+        })
+        .await;
+        claimed.into_inner()
+    }
+
     /// Waits until no delivery is unfinished.
     pub async fn drained(&self) {
         until("every delivery is finished", async || {
@@ -305,6 +334,24 @@ impl Stage {
         let types = all.into_iter().map(|event| event.type_name);
         types.filter(|name| !name.starts_with("user.")).collect()
     }
+}
+
+/// Runs a case with the queue on RabbitMQ, and removes what it made there.
+pub async fn rabbitmq<F: Future<Output = ()> + Send + 'static>(case: impl FnOnce(Stage) -> F) {
+    let url = from_environment("TASKPOST_TEST_RABBITMQ_URL");
+    let instance = format!("test-{}", Clock::system().id::<Uuid>().simple());
+    let outcome = tokio::spawn(case(Stage::rabbitmq(&url, &instance).await)).await;
+    broker::remove(&url, &instance, &["10ms", "600ms"]).await;
+    if let Err(failure) = outcome {
+        std::panic::resume_unwind(failure.into_panic());
+    }
+}
+
+fn from_environment(name: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "tests are told of the servers by the environment only")]
+    let value = std::env::var(name);
+    assert!(value.is_ok(), "{name} is not set; run `cargo xtask test -- -p taskpost-workers`");
+    value.unwrap()
 }
 
 fn millis(delays: &[u64]) -> Vec<Duration> {

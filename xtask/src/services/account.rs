@@ -1,4 +1,5 @@
-//! Under whose name a server runs. Some refuse to run as root, so as root they get another account.
+//! Under whose name a server runs. None runs as root: some refuse to, so as root they get
+//! another account.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -31,7 +32,7 @@ impl Account {
         let find = |name| Some((number_of("-u", Some(name))?, number_of("-g", Some(name))?));
         let found = find(preferred).or_else(|| find("nobody"));
         let missing =
-            || format!("the server refuses to run as root, and there is no user {preferred} or nobody");
+            || format!("a server should not run as root, and there is no user {preferred} or nobody");
         Ok(Self(Some(found.with_context(missing)?)))
     }
 

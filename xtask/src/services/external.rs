@@ -24,6 +24,9 @@ pub fn check(service: Service, url: &str) -> Result<()> {
 /// `host:port` of a URL. The URL itself is never shown: it may hold a password.
 pub fn address(service: Service, url: &str) -> Result<String> {
     let (variable, schemes) = (service.variable(), service.schemes());
+    if schemes.is_empty() {
+        return first_of_list(service, url);
+    }
     let rest = url.split_once("://").filter(|(scheme, _)| schemes.contains(scheme)).map(|(_, rest)| rest);
     let Some(rest) = rest else {
         bail!(
@@ -38,6 +41,18 @@ pub fn address(service: Service, url: &str) -> Result<String> {
     }
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
     Ok(if has_port { host.to_owned() } else { format!("{host}:{}", service.usual_port()) })
+}
+
+/// The first of a comma list of `host:port`; whoever uses it learns the others from it.
+fn first_of_list(service: Service, list: &str) -> Result<String> {
+    let first = list.split(',').next().unwrap_or_default().trim();
+    let good =
+        first.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if !good || first.contains('/') {
+        let variable = service.variable();
+        bail!("{variable} is set, but not to host:port,…; correct it, or unset it to have one started");
+    }
+    Ok(first.to_owned())
 }
 
 #[cfg(test)]
@@ -55,6 +70,9 @@ mod tests {
         for (url, expected) in cases {
             assert_eq!(address(Service::Postgres, url).unwrap(), expected);
         }
+        assert_eq!(address(Service::Rabbitmq, "amqp://u:p@mq/%2f").unwrap(), "mq:5672");
+        assert_eq!(address(Service::Redis, "rediss://:p@cache").unwrap(), "cache:6379");
+        assert_eq!(address(Service::Kafka, "a:9092,b:9092").unwrap(), "a:9092");
     }
 
     #[test]
@@ -63,6 +81,10 @@ mod tests {
             let error = check(Service::Postgres, url).unwrap_err().to_string();
             assert!(error.contains("DATABASE_URL"), "{error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+        for list in ["broker", "http://broker:9092", ":9092", "broker:port"] {
+            let error = check(Service::Kafka, list).unwrap_err().to_string();
+            assert!(error.contains("KAFKA_BROKERS"), "{error}");
         }
     }
 }

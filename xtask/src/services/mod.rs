@@ -7,32 +7,54 @@ mod account;
 mod apt;
 mod docker;
 mod external;
+mod faults;
+mod kafka;
+mod lifecycle;
+mod native;
 mod port;
 mod postgres;
+mod rabbitmq;
+mod redis;
 mod report;
+mod service;
 mod state;
+mod wire;
+
+/// What the native services are set to, for whoever compares.
+pub mod settings {
+    pub use super::kafka::{SETTINGS as KAFKA, VERSION as KAFKA_VERSION};
+    pub use super::postgres::SETTINGS as POSTGRES;
+    pub use super::rabbitmq::LIMITS_FILE as RABBITMQ_FILE;
+    pub use super::redis::SETTINGS as REDIS;
+}
 
 use std::fs::{self, File, TryLockError};
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 
-use crate::environment;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use report::Report;
-use state::{How, State};
+pub use docker::has_compose;
+pub use service::Service;
+use state::State;
 
 /// What `cargo xtask services` may be told.
 #[derive(Subcommand)]
 pub enum Command {
     /// Start what is not up, and say where it is
-    Up,
+    Up {
+        /// Only these
+        services: Vec<Service>,
+    },
     /// Stop what `up` started; data stays
     Down {
         /// Delete the data as well
         #[arg(long)]
         purge: bool,
+        /// Only these
+        services: Vec<Service>,
     },
     /// Print `export …` lines: eval "$(cargo xtask services env)"
     Env,
@@ -42,25 +64,43 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-}
-
-/// The services there are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Service {
-    /// The database.
-    Postgres,
+    /// Stop these gently; `up` brings them back where they were
+    Stop {
+        /// Which
+        #[arg(required = true)]
+        services: Vec<Service>,
+    },
+    /// Kill a whole server at once, as a fault; `up` brings it back where it was
+    Kill {
+        /// Which
+        service: Service,
+    },
+    /// Freeze a server in the middle of what it does, as a fault
+    Pause {
+        /// Which
+        service: Service,
+    },
+    /// Let a frozen server go on
+    Resume {
+        /// Which
+        service: Service,
+    },
 }
 
 /// Runs the command.
 pub fn run(workspace: &Workspace, command: &Command, progress: &Progress) -> Result<()> {
     match command {
-        Command::Up => {
-            up(workspace, progress)?;
+        Command::Up { services } => {
+            up(workspace, services, progress)?;
             print!("{}", report::table(&reports(workspace)?));
             eprintln!("for this shell: eval \"$(cargo xtask services env)\"");
             Ok(())
         }
-        Command::Down { purge } => down(workspace, *purge, progress),
+        Command::Down { purge, services } => down(workspace, services, *purge, progress),
+        Command::Stop { services } => down(workspace, services, false, progress),
+        Command::Kill { service } => fault(workspace, *service, faults::kill, progress),
+        Command::Pause { service } => fault(workspace, *service, faults::pause, progress),
+        Command::Resume { service } => fault(workspace, *service, faults::resume, progress),
         Command::Env => {
             print!("{}", exports(workspace)?);
             Ok(())
@@ -73,178 +113,89 @@ pub fn run(workspace: &Workspace, command: &Command, progress: &Progress) -> Res
     }
 }
 
-/// Starts what is not up. Returns each service's address with its password.
-pub fn up(workspace: &Workspace, progress: &Progress) -> Result<Vec<(Service, String)>> {
+/// Starts what is not up, all at once; none named is all. Returns each service's address with its password.
+pub fn up(workspace: &Workspace, wanted: &[Service], progress: &Progress) -> Result<Vec<(Service, String)>> {
     let _lock = lock(workspace, progress)?;
-    Service::ALL.iter().map(|service| Ok((*service, service.up(workspace, progress)?))).collect()
+    let results = each(wanted, |service| Ok((service, service.up(workspace, progress)?)));
+    gather(results)
 }
 
-/// Stops what `up` started. With `purge` nothing is left of it.
-pub fn down(workspace: &Workspace, purge: bool, progress: &Progress) -> Result<()> {
+/// Stops what `up` started; none named is all. With `purge` nothing is left of it.
+pub fn down(workspace: &Workspace, wanted: &[Service], purge: bool, progress: &Progress) -> Result<()> {
     let _lock = lock(workspace, progress)?;
-    Service::ALL.iter().try_for_each(|service| service.down(workspace, purge, progress))
+    gather(each(wanted, |service| service.down(workspace, purge, progress))).map(drop)
 }
 
-impl Service {
-    /// All of them, in the order in which they start.
-    const ALL: [Self; 1] = [Self::Postgres];
-
-    /// Its name in commands, folders and the compose file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
+/// A service that somebody else runs, if one is.
+pub fn external(workspace: &Workspace) -> Result<Option<Service>> {
+    for service in Service::ALL {
+        if service.given(State::load(workspace, service)?.as_ref()).is_some() {
+            return Ok(Some(service));
         }
     }
-
-    /// The product's variable for it.
-    pub fn variable(self) -> &'static str {
-        match self {
-            Self::Postgres => "DATABASE_URL",
-        }
-    }
-
-    /// The tests' variable for it.
-    pub fn test_variable(self) -> &'static str {
-        match self {
-            Self::Postgres => "TASKPOST_TEST_POSTGRES_URL",
-        }
-    }
-
-    /// The URL schemes its variable may have.
-    fn schemes(self) -> &'static [&'static str] {
-        match self {
-            Self::Postgres => &["postgres", "postgresql"],
-        }
-    }
-
-    /// The port an address without one means.
-    fn usual_port(self) -> u16 {
-        match self {
-            Self::Postgres => 5432,
-        }
-    }
-
-    /// The first port to try, far from the usual one.
-    fn first_port(self) -> u16 {
-        match self {
-            Self::Postgres => 54320,
-        }
-    }
-
-    fn url(self, state: &State) -> String {
-        match self {
-            Self::Postgres => postgres::url(state),
-        }
-    }
-
-    fn native_up(self, workspace: &Workspace, state: &mut State, progress: &Progress) -> Result<()> {
-        match self {
-            Self::Postgres => postgres::up(workspace, state, progress),
-        }
-    }
-
-    fn native_down(self, state: &State, progress: &Progress) -> Result<()> {
-        match self {
-            Self::Postgres => postgres::down(state, progress),
-        }
-    }
-
-    /// The process that answers, if one does.
-    fn native_pid(self, state: &State) -> Result<Option<u32>> {
-        match self {
-            Self::Postgres => postgres::pid(state),
-        }
-    }
-
-    fn up(self, workspace: &Workspace, progress: &Progress) -> Result<String> {
-        let state = State::load(workspace, self)?;
-        if let Some(url) = self.given(state.as_ref()) {
-            external::check(self, &url)?;
-            progress.step(&format!("{}: using {}", self.name(), self.variable()));
-            return Ok(url);
-        }
-        let mut state = match state.filter(State::is_begun) {
-            Some(state) => state,
-            None => self.begin(workspace, progress)?,
-        };
-        match state.how {
-            How::Docker => docker::up(workspace, self, &mut state, progress)?,
-            How::Native => self.native_up(workspace, &mut state, progress)?,
-        }
-        Ok(self.url(&state))
-    }
-
-    /// Chooses once how the service runs here, its port and its password.
-    fn begin(self, workspace: &Workspace, progress: &Progress) -> Result<State> {
-        let how = if docker::answers() { How::Docker } else { How::Native };
-        progress.step(&format!("{}: setting it up ({how})", self.name()));
-        let state = State::new(workspace, self, how)?;
-        if how == How::Docker {
-            // What an earlier state left behind has a password that nobody knows any more.
-            docker::purge(workspace, self, &state)?;
-        }
-        state.save()?;
-        Ok(state)
-    }
-
-    fn down(self, workspace: &Workspace, purge: bool, progress: &Progress) -> Result<()> {
-        let name = self.name();
-        let Some(state) = State::load(workspace, self)? else {
-            progress.step(&format!("{name}: nothing of it here"));
-            return Ok(());
-        };
-        match state.how {
-            How::Docker if purge => docker::purge(workspace, self, &state)?,
-            How::Docker => docker::down(workspace, self, &state)?,
-            How::Native => self.native_down(&state, progress)?,
-        }
-        if purge {
-            state.remove()?;
-        }
-        progress.step(&format!("{name}: stopped, data {}", if purge { "deleted" } else { "kept" }));
-        Ok(())
-    }
-
-    fn report(self, workspace: &Workspace) -> Result<Report> {
-        let state = State::load(workspace, self)?;
-        if let Some(url) = self.given(state.as_ref()) {
-            return Ok(Report::external(self, &url));
-        }
-        let Some(state) = state else {
-            return Ok(Report::absent(self));
-        };
-        let (up, pid) = match state.how {
-            How::Docker => (docker::is_up(workspace, self, &state), None),
-            How::Native => {
-                let pid = self.native_pid(&state)?;
-                (pid.is_some(), pid)
-            }
-        };
-        Ok(Report::ours(self, &state, up, pid))
-    }
-
-    /// The address somebody gave us. Our own, put into the shell by `env`, is not one.
-    fn given(self, state: Option<&State>) -> Option<String> {
-        let url = environment::variable(self.variable())?;
-        let ours = state.is_some_and(|state| self.url(state) == url);
-        (!ours).then_some(url)
-    }
+    Ok(None)
 }
 
-fn reports(workspace: &Workspace) -> Result<Vec<Report>> {
-    Service::ALL.iter().map(|service| service.report(workspace)).collect()
+type Fault = fn(&Workspace, Service, &State) -> Result<&'static str>;
+
+/// Does something bad to a service of ours, or makes up for it.
+fn fault(workspace: &Workspace, service: Service, fault: Fault, progress: &Progress) -> Result<()> {
+    let _lock = lock(workspace, progress)?;
+    let (name, state) = (service.name(), State::load(workspace, service)?);
+    if service.given(state.as_ref()).is_some() {
+        bail!("{name} is not ours: {} names it", service.variable());
+    }
+    let state = state.with_context(|| format!("{name} is not up; run `cargo xtask services up {name}`"))?;
+    let done = fault(workspace, service, &state)?;
+    progress.step(&format!("{name}: {done}"));
+    Ok(())
 }
 
+/// Does the same to several services at once.
+fn each<T: Send>(wanted: &[Service], work: impl Fn(Service) -> Result<T> + Sync) -> Vec<Result<T>> {
+    let wanted = if wanted.is_empty() { &Service::ALL } else { wanted };
+    thread::scope(|scope| {
+        let work = &work;
+        let running: Vec<_> =
+            wanted.iter().map(|service| (service, scope.spawn(move || work(*service)))).collect();
+        let ended = running.into_iter().map(|(service, thread)| {
+            let result = thread.join().unwrap_or_else(|_| Err(anyhow!("a bug in xtask, shown above")));
+            result.with_context(|| service.name())
+        });
+        ended.collect()
+    })
+}
+
+/// All results, or all that went wrong.
+fn gather<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
+    let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    let bad: Vec<String> =
+        bad.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    if !bad.is_empty() {
+        bail!("{}", bad.join("\n"));
+    }
+    good.into_iter().collect()
+}
+
+fn reports(workspace: &Workspace) -> Result<Vec<report::Report>> {
+    gather(each(&[], |service| service.report(workspace)))
+}
+
+/// The lines for what is up; what is not up is said on stderr.
 fn exports(workspace: &Workspace) -> Result<String> {
     let mut lines = String::new();
-    for service in Service::ALL {
-        if !service.report(workspace)?.up {
-            bail!("{} is not up; run `cargo xtask services up`", service.name());
+    for (service, report) in Service::ALL.into_iter().zip(reports(workspace)?) {
+        if report.up {
+            let state = State::load(workspace, service)?;
+            let given = service.given(state.as_ref());
+            let url = given.or_else(|| state.map(|state| service.url(&state))).unwrap_or_default();
+            lines.push_str(&report::export(service.variable(), &url));
+        } else {
+            eprintln!("{0} is not up; run `cargo xtask services up {0}`", service.name());
         }
-        let state = State::load(workspace, service)?;
-        let given = service.given(state.as_ref());
-        let url = given.or_else(|| state.map(|state| service.url(&state))).unwrap_or_default();
-        lines.push_str(&report::export(service.variable(), &url));
+    }
+    if lines.is_empty() {
+        bail!("nothing is up");
     }
     Ok(lines)
 }
@@ -262,4 +213,19 @@ fn lock(workspace: &Workspace, progress: &Progress) -> Result<File> {
     }
     file.lock().context("could not lock the services")?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_is_tried_and_every_failure_is_named() {
+        let results = each(&[], |service| match service {
+            Service::Kafka | Service::Redis => Err(anyhow!("no luck")),
+            _ => Ok(()),
+        });
+        assert_eq!(results.len(), Service::ALL.len());
+        assert_eq!(gather(results).unwrap_err().to_string(), "kafka: no luck\nredis: no luck");
+    }
 }

@@ -6,6 +6,17 @@ use serde::Serialize;
 use super::state::State;
 use super::{Service, external};
 
+/// How a service of ours is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// It answers.
+    Up,
+    /// Its processes are stopped by a signal.
+    Paused,
+    /// It does not answer.
+    Down,
+}
+
 /// One line of `status`. No password is in it.
 #[derive(Serialize)]
 pub struct Report {
@@ -14,6 +25,7 @@ pub struct Report {
     how: String,
     address: String,
     pid: Option<u32>,
+    console: Option<String>,
     /// Whether it can be used now.
     #[serde(skip)]
     pub up: bool,
@@ -31,6 +43,7 @@ impl Report {
             how: "external".to_owned(),
             address,
             pid: None,
+            console: None,
             up: checked.is_ok(),
         }
     }
@@ -44,27 +57,41 @@ impl Report {
             how: none.clone(),
             address: none,
             pid: None,
+            console: None,
             up: false,
         }
     }
 
     /// A service `up` has started at least once.
-    pub fn ours(service: Service, state: &State, up: bool, pid: Option<u32>) -> Self {
-        let address = format!("127.0.0.1:{}", state.port);
-        let word = if up { "up" } else { "down" };
-        Self { service: service.name(), state: word, how: state.how.to_string(), address, pid, up }
+    pub fn ours(service: Service, state: &State, condition: Condition, pid: Option<u32>) -> Self {
+        let (word, up) = match condition {
+            Condition::Up => ("up", true),
+            Condition::Paused => ("paused", false),
+            Condition::Down => ("down", false),
+        };
+        Self {
+            service: service.name(),
+            state: word,
+            how: state.how.to_string(),
+            address: format!("127.0.0.1:{}", state.port),
+            pid,
+            console: service.console(state).filter(|_| up),
+            up,
+        }
     }
 }
 
 /// For people.
 pub fn table(reports: &[Report]) -> String {
-    let line = |service: &str, state: &str, how: &str, address: &str, pid: &str| {
-        format!("{service:<10} {state:<12} {how:<9} {address:<22} {pid}").trim_end().to_owned() + "\n"
+    let line = |service: &str, state: &str, how: &str, address: &str, pid: &str, console: &str| {
+        let line = format!("{service:<10} {state:<12} {how:<9} {address:<22} {pid:<8} {console}");
+        line.trim_end().to_owned() + "\n"
     };
-    let mut text = line("service", "state", "how", "address", "pid");
+    let mut text = line("service", "state", "how", "address", "pid", "console");
     for report in reports {
+        let console = report.console.as_deref().unwrap_or_default();
         let pid = report.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        text.push_str(&line(report.service, report.state, &report.how, &report.address, &pid));
+        text.push_str(&line(report.service, report.state, &report.how, &report.address, &pid, console));
     }
     text
 }

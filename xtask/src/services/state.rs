@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub struct State {
     pub how: How,
     /// Its port on 127.0.0.1.
     pub port: u16,
+    /// The ports it needs besides, in the order of its module.
+    #[serde(default)]
+    pub other_ports: Vec<u16>,
     /// The password of the user `taskpost`.
     pub password: String,
     /// Native: the folder with its data and its log.
@@ -60,8 +64,34 @@ impl State {
     pub fn new(workspace: &Workspace, service: Service, how: How) -> Result<Self> {
         let folder = workspace.service_folder(service.name());
         fs::create_dir_all(&folder).with_context(|| format!("could not create {}", folder.display()))?;
-        let port = port::choose(service.first_port())?;
-        Ok(Self { how, port, password: new_password()?, home: None, folder })
+        let (port, other_ports) = choose_ports(service)?;
+        Ok(Self { how, port, other_ports, password: new_password()?, home: None, folder })
+    }
+
+    /// One of the ports it needs besides.
+    pub fn other_port(&self, index: usize) -> Result<u16> {
+        self.other_ports
+            .get(index)
+            .copied()
+            .context("its state is of an older version; purge it and start anew")
+    }
+
+    /// Before a start: if somebody has taken one of its ports meanwhile, it gets others. A moment is waited first, as
+    /// what was killed just now may still hold them.
+    pub fn keep_or_choose_ports(&mut self, service: Service) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.ports_are_free() {
+            if Instant::now() > deadline {
+                (self.port, self.other_ports) = choose_ports(service)?;
+                return self.save();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn ports_are_free(&self) -> bool {
+        std::iter::once(&self.port).chain(&self.other_ports).all(|port| port::is_free(*port))
     }
 
     /// Whether there may be data. Without any, how it runs is still open: somebody may have started Docker since.
@@ -112,12 +142,31 @@ impl fmt::Display for How {
 
 const FILE: &str = "state.json";
 
+/// The port for its clients, and the others it needs, all free.
+fn choose_ports(service: Service) -> Result<(u16, Vec<u16>)> {
+    let first = port::choose(service.first_port())?;
+    let mut others = Vec::new();
+    for _ in 0..service.other_ports() {
+        others.push(port::choose(others.last().map_or(first, |last| *last) + 1)?);
+    }
+    Ok((first, others))
+}
+
 /// 128 random bits in hex, so that a URL needs no escapes.
 fn new_password() -> Result<String> {
     let mut bytes = [0; 16];
     let mut source = File::open("/dev/urandom").context("this machine has no /dev/urandom")?;
     source.read_exact(&mut bytes)?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+impl State {
+    /// A native service with this port and password, nowhere.
+    pub fn of(port: u16, password: &str) -> Self {
+        let (password, folder) = (password.to_owned(), PathBuf::new());
+        Self { how: How::Native, port, other_ports: Vec::new(), password, home: None, folder }
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +195,15 @@ mod tests {
         found.remove().unwrap();
         assert!(State::load(&workspace, Service::Postgres).unwrap().is_none());
         fs::remove_dir_all(&workspace.root).unwrap();
+    }
+
+    #[test]
+    fn a_service_with_more_ports_gets_different_ones() {
+        let (first, others) = choose_ports(Service::Rabbitmq).unwrap();
+        assert_eq!(others.len(), Service::Rabbitmq.other_ports());
+        let mut all = [&[first], &others[..]].concat();
+        all.dedup();
+        assert_eq!(all.len(), 1 + others.len());
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! `cargo xtask tidy`: what no compiler checks. One function per check; add one by putting it into [`CHECKS`].
 
 mod arrows;
+mod compose;
+mod dockerfile;
 mod docs;
+mod infra;
 mod migrations;
 mod owners;
+mod settings;
 mod sizes;
 mod text;
 mod tree;
@@ -37,6 +41,10 @@ const CHECKS: &[Check] = &[
     migrations::each_has_its_twin,
     docs::decisions_are_numbered,
     docs::links_lead_somewhere,
+    settings::the_example_is_complete,
+    compose::files_are_sound,
+    infra::containers_are_set_as_native_services_are,
+    dockerfile::the_image_is_sound,
     sizes::files_are_small_rooms,
 ];
 

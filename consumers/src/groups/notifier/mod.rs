@@ -43,19 +43,17 @@ impl Group for Notifier {
     }
 
     async fn plan(&self, reader: &mut Session, events: &[Decoded]) -> Result<Option<Plan>, ApplyError> {
-        let mut asked: Vec<(&Envelope, Candidate)> = Vec::new();
+        let mut asked: Vec<(&Decoded, Candidate)> = Vec::new();
         for decoded in events {
-            asked.extend(
-                who::candidates(&decoded.event).into_iter().map(|candidate| (&decoded.envelope, candidate)),
-            );
+            asked.extend(who::candidates(&decoded.event).into_iter().map(|candidate| (decoded, candidate)));
         }
         if asked.is_empty() {
             return Ok(None);
         }
         let facts = Facts::read(reader, &asked).await?;
         let mut plan = Plan::default();
-        for (envelope, candidate) in &asked {
-            plan.decide(&self.clock, envelope, candidate, facts.judge(envelope, candidate))?;
+        for (decoded, candidate) in &asked {
+            plan.decide(&self.clock, decoded, candidate, facts.judge(&decoded.envelope, candidate))?;
         }
         Ok(Some(plan))
     }
@@ -87,10 +85,11 @@ impl Plan {
     fn decide(
         &mut self,
         clock: &Clock,
-        envelope: &Envelope,
+        decoded: &Decoded,
         candidate: &Candidate,
         verdict: Verdict,
     ) -> Result<(), StoreError> {
+        let envelope = &decoded.envelope;
         let (sent, rule) = match verdict {
             Verdict::Send => (true, "default"),
             Verdict::Suppress(rule) => (false, rule),
@@ -126,7 +125,7 @@ impl Plan {
                     endpoint_id: None,
                     notification_id: Some(notification_id),
                     payload: serde_json::to_string(&payload)?,
-                    traceparent: envelope.traceparent.clone(),
+                    traceparent: decoded.traceparent(),
                     due_at: now,
                 };
                 decision.delivery_id = Some(mail.id);
@@ -179,8 +178,10 @@ struct Facts {
 
 impl Facts {
     /// Reads only what a verdict depends on.
-    async fn read(reader: &mut Session, asked: &[(&Envelope, Candidate)]) -> Result<Self, StoreError> {
-        let open = || asked.iter().filter(|(envelope, candidate)| by_table(envelope, candidate).is_none());
+    async fn read(reader: &mut Session, asked: &[(&Decoded, Candidate)]) -> Result<Self, StoreError> {
+        let is_open =
+            |(decoded, candidate): &&(&Decoded, Candidate)| by_table(&decoded.envelope, candidate).is_none();
+        let open = || asked.iter().filter(is_open);
         let ids: BTreeSet<UserId> = open().map(|(_, candidate)| candidate.user_id).collect();
         let to_read: BTreeSet<TaskId> = open().filter_map(|(_, candidate)| must_read(candidate)).collect();
         let mut facts = Self::default();

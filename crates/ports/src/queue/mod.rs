@@ -1,6 +1,9 @@
 //! The delivery queue: which due deliveries a worker takes next.
 
 mod local;
+mod rabbit;
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use taskpost_common::{
@@ -8,12 +11,22 @@ use taskpost_common::{
     notification::{Channel, Class},
 };
 use taskpost_store::{Db, StoreError, deliveries::Delivery};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use crate::PortHealth;
 use local::LocalQueue;
+use rabbit::RabbitQueue;
+
+pub use rabbit::{InvalidRabbitmqUrl, RabbitSettings};
+
+/// What a lost announcement costs at most, on the store's own queue.
+const POLL: Duration = Duration::from_secs(1);
 
 /// The queue. Contract, whatever the backend:
 ///
-/// - the `deliveries` row is the truth and its `due_at` decides; the queue only says which rows to look at;
+/// - the `deliveries` row is the truth and its `due_at` decides; the queue only says which rows to look at. Whatever
+///   becomes of the queue, a due delivery is claimed in the end;
 /// - a claimed delivery is leased: unless its outcome is recorded before the lease ends, it falls due again;
 /// - what is due is claimed by classes in shares of 6 : 3 : 1, so a high one never waits behind a backlog of low and
 ///   low never starves;
@@ -22,6 +35,24 @@ use local::LocalQueue;
 pub enum Queue {
     /// The store's own `deliveries` table.
     Local(LocalQueue),
+    /// RabbitMQ.
+    Rabbit(RabbitQueue),
+}
+
+/// What became of a claimed delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// There is no more to do for now: delivered, called back, snoozed, or its lease passed to another.
+    Settled,
+    /// It is tried again.
+    Retry {
+        /// After this wait, counted from when it was decided.
+        wait: Duration,
+        /// Which is then.
+        due_at: DateTime<Utc>,
+    },
+    /// It is a dead letter.
+    Buried,
 }
 
 impl Queue {
@@ -30,11 +61,27 @@ impl Queue {
         Self::Local(LocalQueue::new(db, clock))
     }
 
+    /// The queue on RabbitMQ, kept up by `tasks` until `stop` and a little longer, for the last acknowledgements. Never waits
+    /// for the broker: without one nothing is announced, and everything waits in the store.
+    ///
+    /// # Errors
+    /// [`InvalidRabbitmqUrl`] when `RABBITMQ_URL` is no URL of a broker.
+    pub fn rabbitmq(
+        settings: &RabbitSettings<'_>,
+        db: Db,
+        clock: Clock,
+        tasks: &mut JoinSet<()>,
+        stop: CancellationToken,
+    ) -> Result<Self, InvalidRabbitmqUrl> {
+        RabbitQueue::start(settings, db, clock, tasks, stop).map(Self::Rabbit)
+    }
+
     /// Announces what is due now to the workers; gives when the first of what is not due yet will be. The dispatcher
-    /// calls it after each change of what is due, and once a second.
+    /// calls it after each change of what is due, and once a second. May be dropped at any point.
     pub async fn publish_due(&self, channel: Channel) -> Result<Option<DateTime<Utc>>, StoreError> {
         match self {
             Self::Local(queue) => queue.publish_due(channel).await,
+            Self::Rabbit(queue) => queue.publish_due(channel).await,
         }
     }
 
@@ -43,6 +90,7 @@ impl Queue {
     pub async fn announced(&self, channel: Channel) {
         match self {
             Self::Local(queue) => queue.announced(channel).await,
+            Self::Rabbit(queue) => queue.announced(channel).await,
         }
     }
 
@@ -58,13 +106,45 @@ impl Queue {
     ) -> Result<Vec<Delivery>, StoreError> {
         match self {
             Self::Local(queue) => queue.claim(channel, room, lease).await,
+            Self::Rabbit(queue) => queue.claim(channel, room, lease).await,
         }
     }
 
-    /// `local`.
+    /// Says what became of claimed deliveries, after that is stored; also of those whose outcome could not be stored.
+    /// Waits for nothing, and nothing depends on it but how soon the queue forgets them.
+    pub fn settled<'a>(&self, fates: impl IntoIterator<Item = (&'a Delivery, Fate)>) {
+        match self {
+            Self::Local(_) => {}
+            Self::Rabbit(queue) => queue.settled(fates.into_iter()),
+        }
+    }
+
+    /// Whether what one process announces is announced to all, so that one is enough.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Rabbit(_))
+    }
+
+    /// Whether something can be announced now.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Local(_) => true,
+            Self::Rabbit(queue) => queue.is_ready(),
+        }
+    }
+
+    /// How it is, within 2 seconds.
+    pub async fn check(&self) -> PortHealth {
+        match self {
+            Self::Local(_) => PortHealth::well(self.name()),
+            Self::Rabbit(queue) => queue.check().await,
+        }
+    }
+
+    /// `local` or `rabbitmq`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Local(_) => "local",
+            Self::Rabbit(_) => "rabbitmq",
         }
     }
 }

@@ -128,7 +128,8 @@ impl Next {
 /// Changes those rows whose lease still holds, in one statement on Postgres, in a few on SQLite; gives their ids and leases.
 async fn update(tx: &mut Tx, next: &[Next], now: DateTime<Utc>) -> Result<HashSet<(Uuid, i64)>, StoreError> {
     const POSTGRES: &str = "
-        UPDATE deliveries SET state = n.state, attempt = n.attempt, due_at = n.due_at, finished_at = n.finished_at, updated_at = $1
+        UPDATE deliveries SET state = n.state, attempt = n.attempt, due_at = n.due_at, queued_at = NULL,
+            finished_at = n.finished_at, updated_at = $1
         FROM UNNEST($2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::timestamptz[], $7::timestamptz[])
             AS n (id, lease, state, attempt, due_at, finished_at)
         WHERE deliveries.id = n.id AND deliveries.lease = n.lease AND deliveries.state = 'sending'
@@ -173,7 +174,8 @@ async fn update(tx: &mut Tx, next: &[Next], now: DateTime<Utc>) -> Result<HashSe
 /// all of `deliveries` against that.
 fn sqlite_update(rows: usize) -> String {
     format!(
-        "UPDATE deliveries SET updated_at = ?, state = n.column3, attempt = n.column4, due_at = n.column5, finished_at = n.column6
+        "UPDATE deliveries SET updated_at = ?, state = n.column3, attempt = n.column4, due_at = n.column5, queued_at = NULL,
+             finished_at = n.column6
          FROM (VALUES {}) AS n
          WHERE deliveries.id = +n.column1 AND deliveries.lease = +n.column2 AND deliveries.state = 'sending'
          RETURNING deliveries.id, deliveries.lease",

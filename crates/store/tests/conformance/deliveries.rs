@@ -40,7 +40,7 @@ pub fn webhook(store: &Store, endpoint: EndpointId) -> NewDelivery {
     }
 }
 
-fn attempt(store: &Store, outcome: AttemptOutcome) -> Attempt {
+pub fn attempt(store: &Store, outcome: AttemptOutcome) -> Attempt {
     Attempt {
         outcome,
         status_code: Some(503),
@@ -55,7 +55,7 @@ pub fn delivered(store: &Store) -> Settlement {
     Settlement::Delivered(attempt(store, AttemptOutcome::Delivered))
 }
 
-async fn insert(store: &Store, rows: &[NewDelivery]) -> u64 {
+pub async fn insert(store: &Store, rows: &[NewDelivery]) -> u64 {
     let mut tx = store.begin().await;
     let inserted = deliveries::insert(&mut tx, rows, store.clock.now()).await.unwrap();
     tx.commit().await.unwrap();
@@ -67,11 +67,11 @@ async fn claim(store: &Store, places: &[(Class, usize)]) -> Vec<Delivery> {
     deliveries::claim(&store.db, Channel::Webhook, places, now, lease_end(now)).await.unwrap()
 }
 
-fn lease_end(now: DateTime<Utc>) -> DateTime<Utc> {
+pub fn lease_end(now: DateTime<Utc>) -> DateTime<Utc> {
     now + Duration::seconds(30)
 }
 
-async fn settle(store: &Store, delivery: &Delivery, settlement: &Settlement) -> bool {
+pub async fn settle(store: &Store, delivery: &Delivery, settlement: &Settlement) -> bool {
     let mut tx = store.begin().await;
     let kept = deliveries::settle(&mut tx, store.change(), delivery, settlement).await.unwrap();
     tx.commit().await.unwrap();

@@ -1,20 +1,89 @@
 //! Two folders of migrations, one schema; and the settings that durability rests on.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
-use sqlx::{PgPool, SqlitePool};
-use taskpost_store::Db;
+use sqlx::{PgPool, SqlitePool, migrate::Migrator};
+use taskpost_store::{Db, MigrationState, StoreError};
 
 use crate::harness::{Store, in_schema, postgres_url, run};
 
-both!(migrating_again_changes_nothing);
+static POSTGRES: Migrator = sqlx::migrate!("../../prisma-free-migrations/postgres");
+static SQLITE: Migrator = sqlx::migrate!("../../prisma-free-migrations/sqlite");
+
+both!(migrating_again_changes_nothing, a_newer_or_foreign_schema_is_left_alone);
 
 async fn migrating_again_changes_nothing(store: Store) {
     let user = store.user("ada").await;
-    store.db.migrate().await.unwrap();
-    store.db.migrate().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.db.migrate().await.unwrap(), [], "there is nothing left to do");
+    }
     assert!(taskpost_store::users::get(&mut store.reader().await, user.id).await.unwrap().is_some());
     assert_eq!(store.number("SELECT count(*) FROM log_head").await, 1);
+}
+
+/// What a process finds that another one has left at its first migration.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_schema_is_brought_up() {
+    run(Store::sqlite_bare().await, bring_up).await;
+    run(Store::postgres_bare().await, bring_up).await;
+}
+
+async fn bring_up(store: Store) {
+    let schema = store.db.schema().await.unwrap();
+    assert!(
+        schema.migrations.iter().all(|migration| migration.state == MigrationState::Pending),
+        "{schema:?}"
+    );
+    match &store.db {
+        Db::Postgres { write, .. } => POSTGRES.run_to(1, write).await.unwrap(),
+        Db::Sqlite { write, .. } => SQLITE.run_to(1, write).await.unwrap(),
+    }
+    let refused = store.db.require_current_schema().await.unwrap_err();
+    let says = refused.to_string();
+    assert!(matches!(refused, StoreError::Schema(_)) && !refused.is_transient(), "{refused:?}");
+    assert!(says.contains("0002 (brokers)") && says.contains("`taskpost migrate up`"), "{says}");
+
+    let done = store.db.migrate().await.unwrap();
+    assert!(done.len() > 1 || done[0].version == 2, "{done:?}");
+    assert!(done.iter().all(|migration| migration.version > 1 && migration.applied_at.is_some()), "{done:?}");
+    store.db.require_current_schema().await.unwrap();
+    assert_eq!(store.db.schema().await.unwrap().in_state(MigrationState::Applied).count(), done.len() + 1);
+}
+
+async fn a_newer_or_foreign_schema_is_left_alone(store: Store) {
+    const NEWER: &str = "
+        INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+        SELECT 9000, 'what comes', success, checksum, 1 FROM _sqlx_migrations WHERE version = 1";
+    const FOREIGN: &str = "UPDATE _sqlx_migrations SET checksum = (SELECT checksum FROM _sqlx_migrations WHERE version = 1) WHERE version = 2";
+    store.execute(NEWER).await.unwrap();
+    for refused in [store.db.require_current_schema().await.err(), store.db.migrate().await.err()] {
+        let says = refused.unwrap().to_string();
+        assert!(says.contains("newer") && says.contains("9000 (what comes)"), "{says}");
+    }
+    store.execute("DELETE FROM _sqlx_migrations WHERE version = 9000").await.unwrap();
+    store.db.require_current_schema().await.unwrap();
+    store.execute(FOREIGN).await.unwrap();
+    let says = store.db.migrate().await.unwrap_err().to_string();
+    assert!(says.contains("another program") && says.contains("0002"), "{says}");
+}
+
+/// sqlx itself has no lock there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_may_migrate_at_once_on_sqlite() {
+    run(Store::sqlite_bare().await, async |store: Store| {
+        let mut processes = tokio::task::JoinSet::new();
+        let folder = Path::new(&store.place()).parent().unwrap().to_owned();
+        for _ in 0..4 {
+            let db = Db::sqlite(&folder).await.unwrap();
+            processes.spawn(async move {
+                db.migrate().await.unwrap();
+                db.close().await;
+            });
+        }
+        processes.join_all().await;
+        store.user("ada").await;
+    })
+    .await;
 }
 
 /// Two processes of one instance may start at the same time.

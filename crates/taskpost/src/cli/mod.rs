@@ -1,6 +1,9 @@
 //! The command line.
 
+pub mod doctor;
+pub mod migrate;
 pub mod serve;
+mod table;
 pub mod token;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +28,11 @@ pub enum Command {
     Consumers,
     /// Deliver notifications and webhooks only
     Workers,
+    /// Look at or change the schema of the store
+    #[command(subcommand)]
+    Migrate(migrate::Command),
+    /// Check everything this needs, and say what to do where something is wrong
+    Doctor(doctor::Options),
     /// Register a test user at a running instance, or log it in, and print its access token.
     Token(token::Options),
 }

@@ -9,7 +9,8 @@ use taskpost_common::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    environment, logs,
+    environment,
+    traces::Traces,
     wire::{self, Roles},
 };
 
@@ -28,10 +29,20 @@ pub async fn run(roles: Roles) -> anyhow::Result<()> {
              postgres://user:password@host:port/database; `taskpost` alone serves everything on SQLite"
         );
     }
-    logs::start(config.log_format);
+    let traces = Traces::start(&config, roles.name).await?;
+    let ended = serve(&config, roles, began).await;
+    traces.flush().await;
+    ended
+}
+
+async fn serve(config: &Config, roles: Roles, began: Instant) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let mut running = wire::start(&config, roles, Clock::system(), wire::install_metrics()?).await?;
-    print!("{}", banner(&config, roles, running.address, began));
+    let mut running = tokio::select! {
+        running = wire::start(config, roles, Clock::system(), wire::install_metrics()?) => running?,
+        // It waits for the store, however long that takes.
+        () = signals.next() => return Ok(()),
+    };
+    print!("{}", banner(config, roles, running.address, began));
 
     let failure = tokio::select! {
         error = running.failed() => Some(error),

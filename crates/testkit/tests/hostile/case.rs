@@ -1,6 +1,9 @@
 //! A line of the table: a request to the byte, and what it must be answered.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use taskpost_testkit::Raw;
 
@@ -16,10 +19,10 @@ pub(crate) struct Case {
     /// Without the query; empty when the request is given to the byte.
     pub(crate) path: String,
     pub(crate) expected: Vec<u16>,
+    /// The address of this machine that it is sent from.
+    pub(crate) from: IpAddr,
     /// The pointer that one of the errors must have.
     pub(crate) pointer: Option<String>,
-    /// The head cannot even be read, so that the answer may have no body.
-    pub(crate) bare: bool,
     /// Whatever the answer is, nothing may have changed.
     pub(crate) unchanged: bool,
     pub(crate) within: Duration,
@@ -50,8 +53,8 @@ impl Case {
             name: name.into(),
             path: path.to_owned(),
             expected: vec![400],
+            from: Ipv4Addr::LOCALHOST.into(),
             pointer: None,
-            bare: false,
             unchanged: false,
             within: SOON,
             checks: Vec::new(),
@@ -100,6 +103,16 @@ impl Case {
         Self { expected: statuses.to_vec(), ..self }
     }
 
+    /// The problem names this path instead of its own.
+    pub(crate) fn instance(self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self }
+    }
+
+    /// Sent from 127.0.0.`host`.
+    pub(crate) fn from(self, host: u8) -> Self {
+        Self { from: Ipv4Addr::new(127, 0, 0, host).into(), ..self }
+    }
+
     /// 422, with an error at this pointer.
     pub(crate) fn invalid(self, pointer: &str) -> Self {
         self.expect(&[422]).pointer(pointer)
@@ -108,11 +121,6 @@ impl Case {
     /// With an error at this pointer.
     pub(crate) fn pointer(self, pointer: &str) -> Self {
         Self { pointer: Some(pointer.to_owned()), ..self }
-    }
-
-    /// The answer may have no body.
-    pub(crate) fn bare(self) -> Self {
-        Self { bare: true, ..self }
     }
 
     /// Nothing may have changed, whatever the answer is.

@@ -72,7 +72,7 @@ fn request_ids() -> Vec<Case> {
             .check(own_id)
     };
     let refused = |name: &str, id: &[u8]| {
-        Case::new("GET", "/v1/nothing", format!("X-Request-Id: {name}")).header("x-request-id", id).bare()
+        Case::new("GET", "/v1/nothing", format!("X-Request-Id: {name}")).header("x-request-id", id)
     };
     vec![
         case("percent-encoded CR LF", b"a%0d%0aX-Injected: 1"),
@@ -125,9 +125,9 @@ fn keys(token: &str) -> Vec<Case> {
         case("UTF-8", "\u{fc}".as_bytes()),
         case("bytes above 127", b"\xff"),
         case("two of them", b"a").header("idempotency-key", "b"),
-        case("raw CR", b"a\rX-Injected: 1").bare(),
-        case("raw NUL", b"a\0").bare(),
-        case("raw ESC", b"\x1b").bare(),
+        case("raw CR", b"a\rX-Injected: 1"),
+        case("raw NUL", b"a\0"),
+        case("raw ESC", b"\x1b"),
         case("SQL", b"');DROP/**/TABLE/**/tasks;--").expect(&[201]),
     ]
 }
@@ -191,24 +191,21 @@ fn hosts(token: &str) -> Vec<Case> {
             let status: &[u16] = if path == "/v1/nothing" { &[400, 404] } else { &[307, 400] };
             cases.push(
                 raw(&format!("{host:?} at {path}"), &format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n"))
-                    .expect(status)
-                    .bare(),
+                    .expect(status),
             );
         }
     }
     cases.extend([
-        raw("none", "GET /docs HTTP/1.1\r\n").expect(&[307, 400]).bare(),
-        raw("two of them", "GET /docs HTTP/1.1\r\nhost: a\r\nhost: evil.test\r\n").expect(&[307, 400]).bare(),
-        raw("in the request line", "GET http://evil.test/docs HTTP/1.1\r\nhost: a\r\n")
-            .expect(&[307, 400])
-            .bare(),
+        raw("none", "GET /docs HTTP/1.1\r\n").expect(&[307, 400]),
+        raw("two of them", "GET /docs HTTP/1.1\r\nhost: a\r\nhost: evil.test\r\n").expect(&[307, 400]),
+        raw("in the request line", "GET http://evil.test/docs HTTP/1.1\r\nhost: a\r\n").expect(&[307, 400]),
         raw(
             "forwarded",
             "GET /docs HTTP/1.1\r\nhost: a\r\nx-forwarded-host: evil.test\r\nforwarded: host=evil.test\r\n",
         )
         .expect(&[307]),
         raw("an address for a path", "GET //evil.test/docs HTTP/1.1\r\nhost: a\r\n").expect(&[404]),
-        raw("a backslash", "GET /\\evil.test HTTP/1.1\r\nhost: a\r\n").expect(&[400, 404]).bare(),
+        raw("a backslash", "GET /\\evil.test HTTP/1.1\r\nhost: a\r\n").expect(&[400, 404]),
         raw("a target to go to", "GET /?next=//evil.test HTTP/1.1\r\nhost: a\r\n").expect(&[307, 400]),
         raw("a target behind the docs", "GET /docs?url=//evil.test HTTP/1.1\r\nhost: a\r\n")
             .expect(&[307, 400]),

@@ -191,8 +191,7 @@ fn nul(token: &str, task: &str) -> Vec<Case> {
             .expect(&[400, 404, 422]),
         case("POST", "/v1/tasks", "an Idempotency-Key")
             .header("idempotency-key", b"a\0b")
-            .json(r#"{"title":"a"}"#)
-            .bare(),
+            .json(r#"{"title":"a"}"#),
         case("GET", "/v1/tasks?status=%00", "a filter").pointer("?status"),
         case("GET", "/v1/tasks?type=bug,%00", "a list of words").pointer("?type"),
         case("GET", "/v1/tasks?assignee_id=%00", "a person").pointer("?assignee_id"),
@@ -201,7 +200,8 @@ fn nul(token: &str, task: &str) -> Vec<Case> {
         case("GET", "/v1/notifications?type=%00", "a kind").pointer("?type"),
         case("GET", "/v1/admin/dead-letters?handler=%00", "a handler").pointer("?handler"),
         case("GET", "/v1/tasks/%00", "a path").expect(&[404]),
-        case("GET", "/v1/tasks/a\0b", "a raw path").bare(),
+        // Said back as far as it can be read.
+        case("GET", "/v1/tasks/a\0b", "a raw path").instance("/v1/tasks/a"),
     ]
 }
 

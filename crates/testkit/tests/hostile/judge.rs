@@ -68,7 +68,7 @@ pub(crate) fn faults(case: &Case, answer: &Raw) -> Vec<String> {
     }
     faults.extend(header_faults(&answer.head));
     let refused = answer.status >= 400;
-    if refused && !(case.bare && answer.body.is_empty()) {
+    if refused {
         faults.extend(problem(case, answer).err());
     }
     if refused || answer.status == 207 {

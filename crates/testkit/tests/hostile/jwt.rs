@@ -47,7 +47,7 @@ async fn row(backend: Backend) {
     .await;
     let nul = Case::new("GET", DOOR, "NUL behind the token")
         .header("authorization", format!("Bearer {}\0", member.token));
-    row.run([nul.bare()]).await;
+    row.run([nul]).await;
     row.run(accepted(&forge, &member)).await;
     for (name, token) in forge.elevations() {
         let door = "/v1/admin/dead-letters";

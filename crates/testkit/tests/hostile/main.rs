@@ -4,14 +4,20 @@
 
 mod bomb;
 mod case;
+mod frames;
 mod judge;
 mod row;
+mod watch;
 
 mod cursors;
+mod framing;
 mod headers;
 mod json;
 mod jwt;
 mod login;
 mod mass;
+mod proxies;
 mod size;
+mod slow;
 mod targets;
+mod tricks;

@@ -1,18 +1,9 @@
 //! SSRF targets: a webhook is never saved with an address of ours, and nothing is ever dialled.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
-
 use serde_json::json;
 use taskpost_testkit::{Backend, Fields as _, TestApp, both};
-use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{case::Case, row::Row};
+use crate::{case::Case, row::Row, watch::Watch};
 
 both!(row);
 
@@ -156,7 +147,7 @@ const TAKEN: &[&str] = &[
 
 async fn row(backend: Backend) {
     let watch = Watch::start().await;
-    let ports: Vec<String> = watch.addresses.iter().map(|address| address.port().to_string()).collect();
+    let ports = watch.ports();
     let app = TestApp::start(backend)
         .with("WEBHOOK_ALLOW_PRIVATE", "false")
         .with("WEBHOOK_PORTS", format!("80,443,8443,{}", ports.join(",")));
@@ -185,47 +176,6 @@ async fn row(backend: Backend) {
     row.app.drain().await;
     let tries = row.app.number("SELECT count(*) FROM attempts WHERE outcome <> 'delivered'").await;
     row.claim("nothing was tried", tries == 0, || format!("{tries} tries"));
-    let connections = watch.connections.load(Ordering::SeqCst);
-    row.claim("nobody was dialled", connections == 0, || format!("{connections} connections"));
-    let proof = watch.prove().await;
-    row.claim("somebody listened", proof, || "the listeners count nothing".to_owned());
+    watch.end(&mut row).await;
     row.end(250).await;
-}
-
-/// Listeners on loopback that count who comes.
-struct Watch {
-    addresses: Vec<SocketAddr>,
-    connections: Arc<AtomicUsize>,
-    _tasks: JoinSet<()>,
-}
-
-impl Watch {
-    async fn start() -> Self {
-        let connections = Arc::<AtomicUsize>::default();
-        let (mut addresses, mut tasks) = (Vec::new(), JoinSet::new());
-        for place in ["127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "0.0.0.0:0"] {
-            let listener = TcpListener::bind(place).await.expect("a free port");
-            let port = listener.local_addr().expect("an address").port();
-            addresses.push(SocketAddr::from(([127, 0, 0, 1], port)));
-            let connections = Arc::clone(&connections);
-            tasks.spawn(async move {
-                while listener.accept().await.is_ok() {
-                    connections.fetch_add(1, Ordering::SeqCst);
-                }
-            });
-        }
-        Self { addresses, connections, _tasks: tasks }
-    }
-
-    /// Whether a connection would have been seen.
-    async fn prove(&self) -> bool {
-        for address in &self.addresses {
-            tokio::net::TcpStream::connect(address).await.expect("somebody listens");
-        }
-        let seen = || async {
-            let seen = self.connections.load(Ordering::SeqCst);
-            if seen == self.addresses.len() { Ok(true) } else { Err(format!("{seen} connections were seen")) }
-        };
-        taskpost_testkit::until(seen).await
-    }
 }

@@ -13,9 +13,10 @@ use super::settings;
 use crate::environment;
 use crate::process::{self, Outcome};
 use crate::progress::Progress;
+use crate::services::Service;
 use crate::services::account::Account;
+use crate::services::native::{self, Processes};
 use crate::services::state::{State, write_private};
-use crate::services::{Service, port};
 
 /// How long a server may take until it answers.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -55,7 +56,7 @@ impl Cluster {
         }
         match self.answering(state) {
             Some(pid) => progress.step(&format!("postgres: up on 127.0.0.1:{} (pid {pid})", state.port)),
-            None => bail!("PostgreSQL started but does not answer; {}", self.end_of_log()),
+            None => bail!("PostgreSQL started but does not answer; {}", native::end_of_log(&self.home)),
         }
         Ok(())
     }
@@ -64,6 +65,11 @@ impl Cluster {
     pub fn answering(&self, state: &State) -> Option<u32> {
         let pid = self.running()?;
         self.asks(state, "taskpost").is_ok_and(|answer| answer.ok).then_some(pid)
+    }
+
+    /// The server's process and those of its clients.
+    pub fn processes(&self) -> Processes {
+        self.running().map(Processes::with_children).unwrap_or_default()
     }
 
     /// Stops it: clients are sent away, then it is told to leave at once, then it is killed.
@@ -115,10 +121,7 @@ impl Cluster {
         loop {
             if self.running().is_none() {
                 self.remove_stale_pid_file()?;
-                if !port::is_free(state.port) {
-                    state.port = port::choose(Service::Postgres.first_port())?;
-                    state.save()?;
-                }
+                state.keep_or_choose_ports(Service::Postgres)?;
                 self.write_settings(state.port)?;
                 progress.step(&format!("postgres: starting on 127.0.0.1:{}", state.port));
                 let mut start = self.control("start");
@@ -131,7 +134,11 @@ impl Cluster {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                bail!("PostgreSQL does not answer after {} s; {}", PATIENCE.as_secs(), self.end_of_log());
+                bail!(
+                    "PostgreSQL does not answer after {} s; {}",
+                    PATIENCE.as_secs(),
+                    native::end_of_log(&self.home)
+                );
             }
             std::thread::sleep(Duration::from_millis(500));
         }
@@ -185,14 +192,6 @@ impl Cluster {
         environment::hide_all(&mut control, "PG");
         control.arg(verb).arg("--pgdata").arg(self.data());
         control
-    }
-
-    fn end_of_log(&self) -> String {
-        let path = self.home.join("server.log");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let last = lines[lines.len().saturating_sub(10)..].join("\n");
-        format!("the end of {}:\n{last}", path.display())
     }
 
     fn data(&self) -> PathBuf {

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 
 use super::account::Account;
+use super::native::Processes;
 use super::state::State;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
@@ -16,7 +17,7 @@ use cluster::Cluster;
 use programs::Programs;
 
 /// Durable as in production, and room for many tests and for a benchmark's log.
-const SETTINGS: [(&str, &str); 11] = [
+pub const SETTINGS: [(&str, &str); 11] = [
     ("fsync", "on"),
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
@@ -64,6 +65,11 @@ pub fn down(state: &State, progress: &Progress) -> Result<()> {
     }
 }
 
+/// The server's process and those of its clients.
+pub fn processes(state: &State) -> Result<Processes> {
+    Ok(existing(state)?.map(|cluster| cluster.processes()).unwrap_or_default())
+}
+
 /// The server's process, when it answers to our password.
 pub fn pid(state: &State) -> Result<Option<u32>> {
     let cluster = existing(state)?;
@@ -93,19 +99,6 @@ fn settings(port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_compose_file_has_the_same_settings() {
-        let compose = include_str!("../../../../docker-compose.infra.yml");
-        for (name, value) in SETTINGS {
-            assert!(
-                compose.contains(&format!("- -c{name}={value}\n")),
-                "{name} is not {value} in the compose file"
-            );
-        }
-        let count = compose.lines().filter(|line| line.trim_start().starts_with("- -c")).count();
-        assert_eq!(count, SETTINGS.len());
-    }
 
     #[test]
     fn the_server_is_for_this_machine_only() {

@@ -100,7 +100,7 @@ fn install() -> Result<()> {
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(&note, "create_main_cluster = false\n"))
         .with_context(|| format!("could not write {}", note.display()))?;
-    let installed = apt::install("postgresql");
+    let installed = apt::install(&["postgresql"]);
     fs::remove_file(&note).with_context(|| format!("could not delete {}", note.display()))?;
     installed
 }

@@ -1,0 +1,171 @@
+//! The two databases behind one handle.
+
+mod check;
+mod open;
+mod schema;
+
+use std::ops::{Deref, DerefMut};
+
+use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction, pool::PoolConnection};
+
+use crate::error::StoreError;
+
+pub use check::Server;
+pub use schema::{Migration, MigrationState, Schema};
+
+/// The store: Postgres by `DATABASE_URL`, or an SQLite file in the data folder.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// A server.
+    Postgres {
+        /// For transactions; a connection that comes back is rolled back.
+        write: PgPool,
+        /// For single statements.
+        read: PgPool,
+    },
+    /// A file: one connection writes, others read.
+    Sqlite {
+        /// The one writer.
+        write: SqlitePool,
+        /// Readers, which WAL lets go on beside the writer.
+        read: SqlitePool,
+    },
+}
+
+impl Db {
+    /// A transaction that will write. Beginning runs in a task of its own: dropping a caller half-way must not
+    /// return a connection to the pool inside an open transaction.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let conn = match self {
+            Self::Postgres { write, .. } => {
+                let pool = write.clone();
+                Conn::PgTx(tokio::spawn(async move { pool.begin().await }).await??)
+            }
+            Self::Sqlite { write, .. } => {
+                let pool = write.clone();
+                // IMMEDIATE, because upgrading a read lock later fails at once when another writes.
+                Conn::LiteTx(tokio::spawn(async move { pool.begin_with("BEGIN IMMEDIATE").await }).await??)
+            }
+        };
+        Ok(Tx(Session(conn)))
+    }
+
+    /// A connection to read with; on SQLite it does not wait for writers.
+    pub async fn reader(&self) -> Result<Session, StoreError> {
+        let conn = match self {
+            Self::Postgres { read, .. } => Conn::Pg(read.acquire().await?),
+            Self::Sqlite { read, .. } => Conn::Lite(read.acquire().await?),
+        };
+        Ok(Session(conn))
+    }
+
+    /// Whether this is Postgres, where events pass the outbox.
+    pub const fn has_outbox(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
+    /// `postgres` or `sqlite`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Postgres { .. } => "postgres",
+            Self::Sqlite { .. } => "sqlite",
+        }
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+}
+
+/// A connection to read with, or the inside of a [`Tx`].
+#[derive(Debug)]
+pub struct Session(pub(crate) Conn);
+
+#[derive(Debug)]
+pub(crate) enum Conn {
+    Pg(PoolConnection<Postgres>),
+    Lite(PoolConnection<Sqlite>),
+    PgTx(Transaction<'static, Postgres>),
+    LiteTx(Transaction<'static, Sqlite>),
+}
+
+impl Session {
+    /// Whether this is Postgres.
+    pub(crate) const fn is_postgres(&self) -> bool {
+        matches!(self.0, Conn::Pg(_) | Conn::PgTx(_))
+    }
+}
+
+/// A transaction that writes. Dropped without [`Tx::commit`], it rolls back.
+#[derive(Debug)]
+pub struct Tx(Session);
+
+impl Tx {
+    /// Makes everything durable. An error here means unknown: it may have been committed.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self.0.0 {
+            Conn::PgTx(tx) => tx.commit().await?,
+            Conn::LiteTx(tx) => tx.commit().await?,
+            Conn::Pg(_) | Conn::Lite(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Undoes everything, and waits for it.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        match self.0.0 {
+            Conn::PgTx(tx) => tx.rollback().await?,
+            Conn::LiteTx(tx) => tx.rollback().await?,
+            Conn::Pg(_) | Conn::Lite(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Tx {
+    type Target = Session;
+    fn deref(&self) -> &Session {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.0
+    }
+}
+
+/// Runs the same body on either driver's connection; the SQL text exists once.
+macro_rules! on {
+    ($session:expr, |$c:ident| $body:expr) => {
+        match &mut $session.0 {
+            $crate::db::Conn::Pg(connection) => {
+                let $c = &mut **connection;
+                $body
+            }
+            $crate::db::Conn::PgTx(tx) => {
+                let $c = &mut **tx;
+                $body
+            }
+            $crate::db::Conn::Lite(connection) => {
+                let $c = &mut **connection;
+                $body
+            }
+            $crate::db::Conn::LiteTx(tx) => {
+                let $c = &mut **tx;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use on;

@@ -1,0 +1,137 @@
+//! New tasks: none is stored without its events, and none twice.
+
+use std::collections::HashSet;
+
+use taskpost_common::{
+    Event, EventId, TaskId,
+    event::{AssignCause, TaskAssigned, TaskCreated},
+    task::Task,
+};
+use uuid::Uuid;
+
+use super::{labels_text, record};
+use crate::{
+    Change, MAX_BATCH, Session, StoreError, Tx,
+    bulk::{insert_many, insert_many_returning},
+    db::{Conn, on},
+    dynamic::{Bind, Statement},
+    events::{self, NewEvent},
+};
+
+/// A task to be stored, together with its events: neither can be stored without the other.
+#[derive(Clone, Debug)]
+pub struct NewTask {
+    task: Task,
+    events: Vec<NewEvent>,
+}
+
+impl NewTask {
+    /// The task with `task.created` and, when it has an assignee, `task.assigned`.
+    pub fn new(change: Change<'_>, task: Task) -> Result<Self, StoreError> {
+        let mut facts = vec![Event::TaskCreated(TaskCreated { task: task.clone() })];
+        if let Some(assignee_id) = task.assignee_id {
+            facts.push(Event::TaskAssigned(TaskAssigned {
+                task: task.reference(),
+                assignee_id,
+                previous_assignee_id: None,
+                cause: AssignCause::Create,
+            }));
+        }
+        let events = record(change, &task, &facts)?;
+        Ok(Self { task, events })
+    }
+
+    /// The task.
+    pub const fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// Its last event, which a client may wait for.
+    pub fn last_event(&self) -> Option<EventId> {
+        self.events.last().map(|event| event.id)
+    }
+}
+
+/// Runs one of the macros of [`crate::bulk`] over new tasks.
+macro_rules! task_rows {
+    ($run:ident!($tx:expr, $tasks:expr, $suffix:literal)) => {
+        $run!($tx, "tasks", $tasks, $suffix, |t| {
+            id: uuid = t.task.id.0,
+            key: text = t.task.key.as_deref(),
+            project_id: uuid = t.task.project_id.map(|id| id.0),
+            category_id: uuid = t.task.category_id.map(|id| id.0),
+            task_type: text = t.task.task_type.as_str(),
+            title: text = t.task.title.as_str(),
+            description: text = t.task.description.as_str(),
+            status: text = t.task.status.as_str(),
+            status_category: text = t.task.status_category.as_str(),
+            priority: text = t.task.priority.as_str(),
+            resolution: text = t.task.resolution.as_deref(),
+            assignee_id: uuid = t.task.assignee_id.map(|id| id.0),
+            reporter_id: uuid = t.task.reporter_id.0,
+            labels: text = labels_text(&t.task.labels),
+            due_at: timestamptz = t.task.due_at,
+            version: bigint = t.task.version,
+            created_at: timestamptz = t.task.created_at,
+            updated_at: timestamptz = t.task.updated_at,
+            completed_at: timestamptz = t.task.completed_at,
+        })
+    };
+}
+
+/// Stores tasks and their events: two statements, however many there are.
+pub async fn insert(tx: &mut Tx, tasks: &[&NewTask]) -> Result<(), StoreError> {
+    task_rows!(insert_many!(tx, tasks, ""));
+    let all: Vec<&NewEvent> = tasks.iter().flat_map(|task| &task.events).collect();
+    events::append(tx, &all).await
+}
+
+/// Stores those tasks that never were stored, with their events, and gives their ids. The others, of the same call too,
+/// are left as they are: for commands that may come more than once.
+pub async fn insert_missing(tx: &mut Tx, tasks: &[&NewTask]) -> Result<HashSet<TaskId>, StoreError> {
+    let inserted = task_rows!(insert_many_returning!(tx, tasks, "ON CONFLICT (id) DO NOTHING RETURNING id"));
+    let inserted: Vec<TaskId> = inserted.into_iter().map(TaskId).collect();
+    // After the insert, which waits for a deletion that is under way.
+    let gone = deleted(tx, &inserted).await?;
+    take_back(tx, &gone).await?;
+    let mut new: HashSet<TaskId> = inserted.into_iter().collect();
+    new.retain(|id| !gone.contains(id));
+    let mut untold = new.clone();
+    let told = tasks.iter().filter(|task| untold.remove(&task.task.id));
+    let all: Vec<&NewEvent> = told.flat_map(|task| &task.events).collect();
+    events::append(tx, &all).await?;
+    Ok(new)
+}
+
+/// Which of these tasks were deleted, as far as events are kept.
+pub async fn deleted(session: &mut Session, ids: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
+    // One text for any number, so that its plan is kept; in the outbox are those without a position yet.
+    const POSTGRES: &str = "
+        SELECT aggregate_id FROM events WHERE type = 'task.deleted' AND aggregate_id = ANY($1)
+        UNION ALL SELECT aggregate_id FROM outbox WHERE type = 'task.deleted' AND aggregate_id = ANY($1)";
+    const SQLITE: &str = "SELECT aggregate_id FROM events WHERE type = 'task.deleted' AND aggregate_id IN ";
+    let mut gone = Vec::new();
+    for ids in ids.chunks(MAX_BATCH) {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows: Vec<(Uuid,)> = match &mut session.0 {
+            Conn::Pg(c) => sqlx::query_as(POSTGRES).bind(ids).fetch_all(&mut **c).await?,
+            Conn::PgTx(c) => sqlx::query_as(POSTGRES).bind(ids).fetch_all(&mut **c).await?,
+            Conn::Lite(_) | Conn::LiteTx(_) => {
+                let mut statement = Statement::new(SQLITE);
+                statement.list(ids.into_iter().map(Bind::Uuid));
+                statement.fetch_all(session).await?
+            }
+        };
+        gone.extend(rows.into_iter().map(|(id,)| TaskId(id)));
+    }
+    Ok(gone)
+}
+
+/// Removes rows of this transaction, of which nothing is told.
+async fn take_back(tx: &mut Tx, ids: &[TaskId]) -> Result<(), StoreError> {
+    const SQL: &str = "DELETE FROM tasks WHERE id = $1";
+    for id in ids {
+        on!(tx, |c| sqlx::query(SQL).bind(id.0).execute(c).await.map(drop)?);
+    }
+    Ok(())
+}

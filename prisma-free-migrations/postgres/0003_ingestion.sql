@@ -1,0 +1,3 @@
+-- Which tasks were deleted, so that a command which comes once more does not bring one back.
+CREATE INDEX events_deleted ON events (aggregate_id) WHERE type = 'task.deleted';
+CREATE INDEX outbox_deleted ON outbox (aggregate_id) WHERE type = 'task.deleted';

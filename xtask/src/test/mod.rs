@@ -1,0 +1,202 @@
+//! `cargo xtask test`: the services, then `cargo test` against them, once for each combination of parts.
+
+mod combination;
+mod counts;
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+use crate::progress::Progress;
+use crate::services::{self, Service};
+use crate::workspace::{CHECKOUT, Workspace};
+use combination::Combination;
+use counts::Counts;
+
+/// What `cargo xtask test` may be told.
+#[derive(clap::Args, Default)]
+pub struct Options {
+    /// Stop the services afterwards; otherwise the next run finds them up
+    #[arg(long)]
+    down: bool,
+    /// Only these, instead of all but `embedded` and `postgres`, which are in `workspace`
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "extra")]
+    only: Vec<Combination>,
+    /// Instead of all combinations, passed on to one `cargo test`; with `-p <package>` only that package is tested
+    #[arg(last = true)]
+    extra: Vec<String>,
+}
+
+/// Runs the tests. The product's own variables are hidden from them and each service is named by its
+/// `TASKPOST_TEST_…` variable instead, so that tests of the embedded product stay embedded.
+pub fn run(workspace: &Workspace, options: &Options, progress: &Progress) -> Result<()> {
+    let result = if options.extra.is_empty() {
+        let wanted = if options.only.is_empty() { combination::ALL } else { &options.only };
+        run_combinations(workspace, wanted, progress)
+    } else {
+        run_with_arguments(workspace, &options.extra, progress)
+    };
+    if options.down {
+        services::down(workspace, &[], false, progress)?;
+    }
+    result.with_context(|| format!("tests FAILED after {:.0} s", progress.seconds()))?;
+    println!("test: all passed in {:.0} s", progress.seconds());
+    Ok(())
+}
+
+fn run_with_arguments(workspace: &Workspace, extra: &[String], progress: &Progress) -> Result<()> {
+    let services = services::up(workspace, &[], progress)?;
+    let mut cargo = workspace.cargo("test");
+    if !names_a_package(extra) {
+        cargo.args(ALL_PACKAGES);
+    }
+    name_services(workspace, cargo.args(extra), &services)?;
+    progress.step("cargo test");
+    process::show(&mut cargo)
+}
+
+/// Every combination runs, whatever became of those before.
+fn run_combinations(workspace: &Workspace, wanted: &[Combination], progress: &Progress) -> Result<()> {
+    let suite = workspace.test_targets("taskpost-testkit")?;
+    let mut rows = Vec::new();
+    for combination in wanted {
+        progress.step(&format!("testing: {combination}"));
+        let started = Instant::now();
+        let result = run_combination(workspace, *combination, &suite, progress);
+        rows.push(Row { name: combination.to_string(), result, seconds: started.elapsed().as_secs_f64() });
+    }
+    print!("{}", table(&rows));
+    let failed: Vec<&str> = rows.iter().filter(|row| !row.ok()).map(|row| row.name.as_str()).collect();
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn run_combination(
+    workspace: &Workspace,
+    combination: Combination,
+    suite: &[String],
+    progress: &Progress,
+) -> Result<Counts> {
+    let external = services::external(workspace)?.filter(|_| combination == Combination::Faults);
+    if let Some(service) = external {
+        bail!("these tests kill servers, so all must be ours; unset {}", service.variable());
+    }
+    // The tests before may have left one of them dead.
+    let services = services::up(workspace, &[], progress)?;
+    let mut cargo = workspace.cargo("test");
+    // The same packages each time: cargo would otherwise choose other features, and build everything anew.
+    combination.tell(cargo.args(ALL_PACKAGES).arg("--no-fail-fast"), suite);
+    name_services(workspace, &mut cargo, &services)?;
+    let (ok, counts) = counts::run(&mut cargo)?;
+    if ok { Ok(counts) } else { Err(counts.into()) }
+}
+
+const ALL_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "taskpost-loadtest"];
+
+/// Fault tests kill and start services, these and no others, by the program that runs the tests.
+fn name_services(workspace: &Workspace, cargo: &mut Command, services: &[(Service, String)]) -> Result<()> {
+    for (service, url) in services {
+        cargo.env_remove(service.variable()).env(service.test_variable(), url);
+    }
+    cargo.env("TASKPOST_XTASK", std::env::current_exe().context("could not find xtask itself")?);
+    cargo.env(CHECKOUT, &workspace.root);
+    Ok(())
+}
+
+/// Whether cargo's own arguments (those before a `--`) choose packages.
+fn names_a_package(extra: &[String]) -> bool {
+    let own = extra.iter().take_while(|word| *word != "--");
+    own.into_iter().any(|word| word.starts_with("-p") || word.starts_with("--package"))
+}
+
+struct Row {
+    name: String,
+    /// The error may hold the counts.
+    result: Result<Counts>,
+    seconds: f64,
+}
+
+impl Row {
+    fn ok(&self) -> bool {
+        self.result.as_ref().is_ok_and(|counts| counts.failed == 0 && counts.passed > 0)
+    }
+
+    fn counts(&self) -> Option<&Counts> {
+        match &self.result {
+            Ok(counts) => Some(counts),
+            Err(error) => error.downcast_ref(),
+        }
+    }
+
+    fn verdict(&self) -> String {
+        match &self.result {
+            Ok(counts) if counts.passed == 0 => "FAILED: no test ran".to_owned(),
+            Ok(counts) if counts.failed == 0 => "ok".to_owned(),
+            Err(error) if error.downcast_ref::<Counts>().is_none() => format!("FAILED: {error:#}"),
+            _ => "FAILED".to_owned(),
+        }
+    }
+}
+
+/// What ran, how it went and how long it took; below `workspace` the tests of each database.
+fn table(rows: &[Row]) -> String {
+    let line = |name: &str, passed: &str, failed: &str, seconds: &str, verdict: &str| {
+        format!("{name:<12} {passed:>7} {failed:>7} {seconds:>8}  {verdict}").trim_end().to_owned() + "\n"
+    };
+    let mut text = "\n".to_owned() + &line("combination", "passed", "failed", "seconds", "result");
+    for row in rows {
+        let (seconds, none) = (format!("{:.1}", row.seconds), Counts::default());
+        let counts = row.counts().unwrap_or(&none);
+        text += &line(
+            &row.name,
+            &counts.passed.to_string(),
+            &counts.failed.to_string(),
+            &seconds,
+            &row.verdict(),
+        );
+        for (database, of_it) in counts.by_database().filter(|_| row.name == "workspace") {
+            let (passed, failed) = (of_it.0.to_string(), of_it.1.to_string());
+            text += &line(&format!("  {database}"), &passed, &failed, "", "");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cargos_own_arguments_choose_packages() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(names_a_package(&words("-p taskpost-store")));
+        assert!(names_a_package(&words("--package=taskpost-store -- --nocapture")));
+        assert!(!names_a_package(&words("retry -- -p")));
+        assert!(!names_a_package(&[]));
+    }
+
+    #[test]
+    fn the_table_says_what_failed_and_what_never_ran() {
+        let counts = |passed, failed| Counts { passed, failed, ..Counts::default() };
+        let row = |name: &str, result| Row { name: name.to_owned(), result, seconds: 2.0 };
+        let rows = [
+            row("workspace", Ok(Counts { sqlite: (3, 0), ..counts(7, 0) })),
+            row("kafka", Err(counts(6, 1).into())),
+            row("redis", Ok(counts(0, 0))),
+            row("full", Err(anyhow::anyhow!("no cargo"))),
+        ];
+        assert_eq!(rows.iter().map(Row::ok).collect::<Vec<_>>(), [true, false, false, false]);
+        let text = table(&rows);
+        assert!(
+            text.contains("workspace          7       0      2.0  ok\n  sqlite           3       0\n"),
+            "{text}"
+        );
+        assert!(text.contains("kafka              6       1      2.0  FAILED\n"), "{text}");
+        assert!(text.contains("FAILED: no test ran\n"), "{text}");
+        assert!(text.contains("FAILED: no cargo\n"), "{text}");
+    }
+}
