@@ -4,6 +4,11 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
 use serde_json::json;
 use taskpost_common::{Clock, config::Kafka};
 use taskpost_consumers::{Consumers, ingestion};
@@ -48,6 +53,17 @@ async fn accepted_tasks_are_drained() {
     let Db::Postgres { write, .. } = &db else { panic!("Postgres was asked for") };
     let drop = format!("DROP SCHEMA {schema} CASCADE");
     sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(write).await.unwrap();
+    remove_topics(&name).await;
+}
+
+async fn remove_topics(name: &str) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", settings(name).brokers);
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let topics = ["identity", "work", "delivery", "ingest", "dlq"].map(|topic| format!("{name}.{topic}"));
+    admin.delete_topics(&topics.each_ref().map(String::as_str), &AdminOptions::new()).await.unwrap();
+    // Dropping a client waits for its threads.
+    tokio::task::spawn_blocking(move || drop(admin)).await.unwrap();
 }
 
 async fn accept(ingest: &Ingest, clock: &Clock) {

@@ -264,14 +264,14 @@ async fn a_late_answer_is_given_to_no_other_mail(backend: Backend) {
         from: "Taskpost <post@example.org>".parse().expect("a mailbox"),
         public_url: None,
         mailer: Mailer::smtp(&sink.url().into(), 4).expect("a URL"),
-        timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(2),
     };
     let send = || async {
         let delivery = delivery(&app, &ada);
         let target = email.targets(std::slice::from_ref(&delivery)).await.expect("the recipient").remove(0);
         email.send(&delivery, target).await.result
     };
-    let late = SmtpAnswer::take().after(Duration::from_millis(700));
+    let late = SmtpAnswer::take().after(Duration::from_millis(2_500));
     sink.script([SmtpAnswer::take(), late, SmtpAnswer::content("554 5.6.0 no"), SmtpAnswer::take()]);
     let ended = [send().await, send().await, send().await, send().await];
     assert!(matches!(&ended[0], AttemptResult::Sent { excerpt: Some(said), .. } if said.contains("4F1")));

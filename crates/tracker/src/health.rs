@@ -165,13 +165,10 @@ impl Checkup {
             Some(queue) => checkup.queue(queue),
             None => checkup,
         };
-        checkup
-            .log(&parts.log)
-            .limiter(&parts.limiter)
-            .part("sessions", move || {
-                let spread = spread.clone();
-                async move { spread.check().await }
-            })
+        checkup.log(&parts.log).limiter(&parts.limiter).part("sessions", move || {
+            let spread = spread.clone();
+            async move { spread.check().await }
+        })
     }
 
     /// How the parts are, or were a moment ago.
@@ -221,24 +218,18 @@ impl Parts {
     async fn check_store(&self) -> Vec<(&'static str, Check)> {
         let began = Instant::now();
         let check = async {
-            self.db.check_writable().await?;
-            Ok((self.db.schema().await?, self.db.backlog().await?))
+            let (writable, backlog) = join(self.db.check_writable(), self.db.backlog()).await;
+            writable?;
+            Ok((self.schema().await?, backlog?))
         };
         let (schema, backlog) = match tokio::time::timeout(PATIENCE, check).await {
             Ok(Ok(found)) => found,
-            Ok(Err(error)) => return vec![("store", failed(&error).took(began))],
+            // Without a schema there is no outbox.
+            Ok(Err(error)) => return vec![("store", self.failed(error).await.took(began))],
             Err(_) => {
                 let detail = "does not answer within 2 s; see that the database of DATABASE_URL or DATA_DIR is up and not overloaded";
                 return vec![("store", Check::new(HealthStatus::Down, detail).took(began))];
             }
-        };
-        let store = match schema.require_current() {
-            Ok(()) => Check::new(HealthStatus::Ok, self.db.name()),
-            // A newer program has been here, and this one goes on beside it until it is replaced.
-            Err(error) if schema.in_state(MigrationState::Pending).next().is_none() => {
-                Check::new(HealthStatus::Degraded, error.to_string())
-            }
-            Err(error) => Check::new(HealthStatus::Down, error.to_string()),
         };
         let mut checks = vec![("store", store.took(began))];
         if self.db.has_outbox() {

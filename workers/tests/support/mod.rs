@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 pub mod broker;
+pub mod channels;
 pub mod receiver;
 
 use std::{
@@ -25,7 +26,7 @@ use taskpost_store::{
     endpoints::{self, Endpoint},
     events, users,
 };
-use taskpost_workers::{Engine, MailSettings, Workers, channels};
+use taskpost_workers::{Engine, MailSettings, Workers, channels::Channel as Way};
 use tempfile::TempDir;
 use tokio::{sync::Mutex, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -155,12 +156,7 @@ impl Stage {
     }
 
     /// Starts the engine with one channel of the test's own.
-    pub fn start_channel(
-        &mut self,
-        channel: impl channels::Channel,
-        concurrency: usize,
-        retry_delays: &[u64],
-    ) {
+    pub fn start_channel(&mut self, channel: impl Way, concurrency: usize, retry_delays: &[u64]) {
         let engine = Engine {
             db: self.db.clone(),
             queue: self.queue.clone(),

@@ -169,8 +169,7 @@ impl Site {
         let Log::Kafka(kafka) = &self.log else { return };
         let mut relay = self.relay.lock().await;
         if relay.producer.is_none() {
-            soon("there are topics", async { while kafka.survey().await.is_err() {} }).await;
-            relay.producer = Some(kafka.relay_producer(relay.sent).unwrap());
+            relay.producer = Some(kafka.relay_producer(&self.start().await).unwrap());
         }
         let producer = relay.producer.take().unwrap();
         let sent = relay.sent;

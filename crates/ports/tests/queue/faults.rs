@@ -15,6 +15,7 @@ on_rabbitmq!(
     an_emptied_broker_gets_everything_again,
     a_long_backlog_is_not_doubled,
     what_is_deleted_is_declared_again,
+    a_message_that_no_queue_takes_is_not_taken_for_published,
     without_the_broker_the_store_takes_over,
 );
 
@@ -87,6 +88,21 @@ async fn what_is_deleted_is_declared_again(stage: Stage) {
     }
     let health = stage.queue().await.check().await;
     assert_eq!(health.problem, None);
+}
+
+async fn a_message_that_no_queue_takes_is_not_taken_for_published(stage: Stage) {
+    stage.insert(Class::High, 1).await;
+    announced(&stage, 1).await;
+    stage.broker().delete_queue(&stage.name("notify.email.normal")).await;
+    // The confirm of the ones is the confirm of the others; only those that have a queue count.
+    stage.insert(Class::Normal, 30).await;
+    stage.insert(Class::Low, 30).await;
+    stage.dispatch().await;
+    assert_eq!(stage.queued().await, 31);
+    announced(&stage, 61).await;
+    stage
+        .broker_holds(&[("notify.email.high", 1), ("notify.email.normal", 30), ("notify.email.low", 30)])
+        .await;
 }
 
 async fn without_the_broker_the_store_takes_over(stage: Stage) {

@@ -3,7 +3,7 @@
 use std::{path::Path, str::FromStr, time::Duration};
 
 use sqlx::{
-    Connection as _, PgConnection,
+    Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -24,12 +24,11 @@ impl Db {
     /// Connects to Postgres. `?schema=name` in the URL becomes the search_path; the schema is made when missing.
     pub async fn postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
         let (options, schema) = postgres_options(url)?;
-        let db = Self::postgres_pools(&options, connections);
-        let Self::Postgres { read, .. } = &db else { return Ok(db) };
-        match read.acquire().await {
+        let read = match pool(connections).connect_with(options.clone()).await {
             Err(sqlx::Error::PoolTimedOut) => return Err(why(&options).await),
-            made => drop(made?),
-        }
+            made => made?,
+        };
+        let db = Self::Postgres { write: writers(connections, options), read };
         if let Some(schema) = schema {
             db.make_schema(&schema).await?;
         }
@@ -38,19 +37,9 @@ impl Db {
 
     /// As [`Db::postgres`], but connects when it is first asked for something, and makes no schema.
     pub fn postgres_lazy(url: &str, connections: u32) -> Result<Self, StoreError> {
-        Ok(Self::postgres_pools(&postgres_options(url)?.0, connections))
-    }
-
-    fn postgres_pools(options: &PgConnectOptions, connections: u32) -> Self {
-        // Logging in takes a while on a busy server, so a few connections are made ahead.
-        let pool =
-            || PgPoolOptions::new().min_connections(2).max_connections(connections).acquire_timeout(ACQUIRE);
-        let read = pool().connect_lazy_with(options.clone());
-        // A cancelled begin() leaves its transaction open on the connection; nobody may inherit it.
-        let clean =
-            pool().after_release(|connection, _| Box::pin(async move { roll_back(connection).await }));
-        let write = clean.connect_lazy_with(options.clone());
-        Self::Postgres { write, read }
+        let (options, _) = postgres_options(url)?;
+        let read = pool(connections).connect_lazy_with(options.clone());
+        Ok(Self::Postgres { write: writers(connections, options), read })
     }
 
     /// Opens or makes `taskpost.db` in `folder`: WAL, synchronous=FULL, so that what was committed survives power loss.
@@ -106,6 +95,18 @@ impl Db {
         let (exists,): (bool,) = sqlx::query_as(SQL).bind(name).fetch_one(read).await?;
         Ok(exists)
     }
+}
+
+/// Logging in takes a while on a busy server, so a few connections are made ahead.
+fn pool(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new().min_connections(2.min(connections)).max_connections(connections).acquire_timeout(ACQUIRE)
+}
+
+/// A cancelled begin() leaves its transaction open on the connection; nobody may inherit it.
+fn writers(connections: u32, options: PgConnectOptions) -> PgPool {
+    let clean =
+        pool(connections).after_release(|connection, _| Box::pin(async move { roll_back(connection).await }));
+    clean.connect_lazy_with(options)
 }
 
 /// A pool says only that its patience has ended; a connection apart says why. Where it can be made, the pool was busy.

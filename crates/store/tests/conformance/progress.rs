@@ -122,6 +122,10 @@ async fn switching_kafka_on_begins_where_the_group_is(store: Store) {
     assert_eq!(at(&store, "work/0").await, 0);
     assert!(advance(&store, "", 0, 40).await);
     assert_eq!(begin(&store, &Kafka::new([0, 0])).await, Begin::First(Position(40)));
+    let heads = relay::heads(&mut store.reader().await).await.unwrap();
+    let before = ["work/0", "work/1"].map(|name| (name.to_owned(), Position(40)));
+    assert_eq!(heads, BTreeMap::from(before), "what came before is in no partition");
+    assert_eq!(relay::partitions(&mut store.reader().await, "work").await.unwrap(), Some(2));
     assert_eq!(open(&store, "work/0").await, 40);
     assert!(advance(&store, "work/0", 40, 45).await);
     assert_eq!(open(&store, "work/0").await, 45, "its own row is higher by now");
@@ -213,11 +217,12 @@ async fn a_kafka_that_lost_records_gets_what_is_not_applied(store: Store) {
     assert_eq!(applied(&store).await, 31);
     assert!(advance(&store, "work/1", 31, 49).await);
     assert_eq!(applied(&store).await, 50);
-    let known = Found { partitions: &lost.partitions, ends: &Kafka::new([99, 99]).ends, lost: true };
-    let begun = relay::begin(&store.db, &["notifier"], known, store.clock.now()).await.unwrap();
-    assert_eq!(begun, Begin::Lost(Position(50)), "somebody saw it happen");
     // With nothing left to apply there is nothing to send again, as when another Kafka is named.
     assert_eq!(begin(&store, &Kafka::new([0, 0])).await, Begin::Lost(Position(50)));
+    let (partitions, ends) = (&lost.partitions, &Kafka::new([99, 99]).ends);
+    let found = Found { partitions, ends, lost: true };
+    let begun = relay::begin(&store.db, &["notifier"], found, store.clock.now()).await.unwrap();
+    assert_eq!(begun, Begin::Lost(Position(50)), "somebody saw it happen");
 }
 
 async fn other_partitions_wait_until_everything_is_applied(store: Store) {

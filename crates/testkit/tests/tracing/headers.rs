@@ -11,6 +11,7 @@ use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     message::Headers as _,
+    metadata::MetadataTopic,
 };
 use taskpost_testkit::{PATIENCE, Part, until};
 
@@ -74,7 +75,7 @@ fn read(topic: &str, event_id: &str) -> String {
         .expect("a client of Kafka");
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the topic");
     let mut all = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
         all.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("an offset");
     }
     consumer.assign(&all).expect("an assignment");

@@ -131,7 +131,12 @@ async fn a_trace_begins_where_none_came(backend: Backend) {
     let server = start(backend, &collector).await;
     let ada = server.user("Ada").await;
     let event_id = post(&server, &ada, None).await;
-    let event = server.read(&ada, &format!("/v1/events/{event_id}")).await;
+    let path = format!("/v1/events/{event_id}");
+    let event = until(|| async {
+        let answer = server.get(&path).as_(&ada).send().await;
+        if answer.status == 200 { Ok(answer.json()) } else { Err(answer.text()) }
+    })
+    .await;
     let (trace, root) = parts(event.text("traceparent"));
     let http = span(&collector, trace, "http request", ("http.route", "/tasks")).await;
     assert_eq!((http.span_id.as_str(), http.parent_id.as_str()), (root, ""));

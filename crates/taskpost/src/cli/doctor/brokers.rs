@@ -103,7 +103,8 @@ fn of_topics(name: &'static str, settings: &Kafka, topics: &[TopicState]) -> Fin
                     those that are there breaks the order of events";
         return Finding::warn(name, format!("kafka: {names} have other than {partitions} partitions"), mend);
     }
-    let detail = format!("kafka: {} topics, {partitions} partitions, {copies} copies", topics.len());
+    let copies = if copies == 1 { "1 copy".to_owned() } else { format!("{copies} copies") };
+    let detail = format!("kafka: {} topics, each {partitions} partitions, {copies}", topics.len());
     Finding::ok(name, detail)
 }
 

@@ -1,18 +1,19 @@
 //! `Prefer: respond-async`: where the log is Kafka a task is accepted first and stored a moment later, once; what cannot be
 //! stored is told to whoever sent it. Elsewhere the preference is ignored.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
+mod kafka;
+
+use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
 use chrono::TimeDelta;
-use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer as _},
-    producer::{FutureProducer, FutureRecord},
-};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use taskpost_common::{Clock, page::CursorKey};
-use taskpost_testkit::{Backend, Fields as _, Part, Response, Starting, TestApp, User, both, until};
+use taskpost_testkit::{Backend, Fields as _, Response, Server, TestApp, User, both, until, until_within};
 use uuid::Uuid;
+
+use kafka::Kafka;
 
 both!(
     on_the_stores_own_log_the_preference_is_ignored,
@@ -20,8 +21,11 @@ both!(
     an_accepted_task_is_stored_and_told_like_any_other,
     a_refusal_is_told_to_whoever_sent_it_and_can_be_mended,
     what_comes_twice_happens_once_and_what_cannot_be_read_is_kept,
+    a_killed_process_loses_nothing_that_it_accepted,
 );
 
+/// Until a killed process is missed by its group, and its successor has done its work.
+const RECOVERY: Duration = Duration::from_mins(1);
 const SECRET: &str = "a secret that only the tests of ingestion have";
 const NOBODY: &str = "0198f0c0-0000-7000-8000-000000000000";
 
@@ -264,6 +268,50 @@ async fn what_comes_twice_happens_once_and_what_cannot_be_read_is_kept(backend: 
     kafka.remove().await;
 }
 
+async fn a_killed_process_loses_nothing_that_it_accepted(backend: Backend) {
+    let kafka = Kafka::new();
+    let variables = kafka.variables().into_iter();
+    let server =
+        variables.fold(Server::start(backend), |server, (name, value)| server.with(name, value)).await;
+    let ada = server.user("Ada").await;
+    let accepted = Mutex::new(BTreeSet::new());
+    let count = || accepted.lock().expect("no client panicked").len();
+    let client = async || {
+        let title = json!({"title": "Fix the lift"});
+        // The first that gets no answer has seen the end.
+        while let Ok(answer) = server
+            .post("/v1/tasks", title.clone())
+            .header("prefer", "respond-async")
+            .as_(&ada)
+            .try_send()
+            .await
+        {
+            assert_eq!(answer.status, 202, "{}", answer.text());
+            accepted.lock().expect("no client panicked").insert(answer.json().text("id").to_owned());
+        }
+    };
+    let killer = async {
+        until(|| async { if count() >= 500 { Ok(()) } else { Err("too few were accepted".to_owned()) } })
+            .await;
+        server.kill();
+    };
+    tokio::join!(join_all((0..8).map(|_| client())), killer);
+    let all = count();
+    server.restart().await;
+    until_within(RECOVERY, || async {
+        let told = server.events(&ada).await;
+        let made = told.iter().filter(|event| event["type"] == "task.created");
+        let made: Vec<String> = made.map(|event| event["data"]["task"].text("id").to_owned()).collect();
+        let once: BTreeSet<String> = made.iter().cloned().collect();
+        assert_eq!(made.len(), once.len(), "a task was made twice");
+        let missing = accepted.lock().expect("no client panicked").difference(&once).count();
+        if missing == 0 { Ok(()) } else { Err(format!("{missing} of {all} are not stored")) }
+    })
+    .await;
+    server.finish().await;
+    kafka.remove().await;
+}
+
 /// Without brokers nobody knows what became of it, and everything else goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_kafka_the_outcome_is_unknown() {
@@ -314,98 +362,4 @@ async fn created(app: &TestApp, user: &User, id: &str) -> usize {
     told.iter()
         .filter(|event| event["type"] == "task.created" && event["subject"] == format!("task/{id}"))
         .count()
-}
-
-/// The topics of one instance.
-struct Kafka {
-    instance: String,
-    producer: FutureProducer,
-}
-
-/// A record of any of them.
-struct Record {
-    key: Vec<u8>,
-    value: Vec<u8>,
-}
-
-impl Kafka {
-    fn new() -> Self {
-        let instance = format!("t-{}", Clock::system().id::<Uuid>().simple());
-        Self { instance, producer: Self::config().create().expect("a producer") }
-    }
-
-    fn config() -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", Part::Kafka.url());
-        config
-    }
-
-    fn start(&self, backend: Backend) -> Starting {
-        let app = TestApp::start(backend).with("KAFKA_BROKERS", Part::Kafka.url());
-        app.with("INSTANCE", &self.instance).with("KAFKA_PARTITIONS", "2")
-    }
-
-    /// Writes to a partition of the ingest topic.
-    async fn write(&self, partition: i32, key: &[u8], value: &[u8]) {
-        let topic = format!("{}.ingest", self.instance);
-        let record = FutureRecord::to(&topic).partition(partition).key(key).payload(value);
-        self.producer.send(record, taskpost_testkit::PATIENCE).await.expect("it is written");
-    }
-
-    /// All that is in a topic.
-    async fn read(&self, topic: &str) -> Vec<Record> {
-        let topic = format!("{}.{topic}", self.instance);
-        let reading = tokio::task::spawn_blocking(move || {
-            let consumer: BaseConsumer =
-                Self::config().set("group.id", "nobody").create().expect("a consumer");
-            let patience = taskpost_testkit::PATIENCE;
-            let (mut places, mut wanted) = (TopicPartitionList::new(), 0);
-            for partition in 0..2 {
-                let (_, end) = consumer.fetch_watermarks(&topic, partition, patience).expect("its end");
-                places.add_partition_offset(&topic, partition, Offset::Beginning).expect("a place");
-                wanted += end;
-            }
-            consumer.assign(&places).expect("its partitions");
-            let mut records = Vec::new();
-            while i64::try_from(records.len()).expect("a few") < wanted {
-                let message = consumer.poll(patience).expect("another record").expect("a good one");
-                let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
-                records.push(Record { key: bytes(message.key()), value: bytes(message.payload()) });
-            }
-            records
-        });
-        reading.await.expect("the topic can be read")
-    }
-
-    /// The value of the only record in a topic.
-    async fn value(&self, topic: &str) -> Value {
-        let records = self.read(topic).await;
-        assert_eq!(records.len(), 1);
-        serde_json::from_slice(&records[0].value).expect("JSON")
-    }
-
-    /// Deletes the group of ingestion, as a broker does that has forgotten it.
-    async fn forget_how_far_it_was_read(&self) {
-        let admin: AdminClient<DefaultClientContext> = Self::config().create().expect("a client");
-        let group = format!("{}.ingestion", self.instance);
-        until(|| async {
-            let deleted = admin.delete_groups(&[&group], &AdminOptions::new()).await;
-            let deleted = deleted.map_err(|error| error.to_string())?.pop().expect("one answer");
-            deleted.map(drop).map_err(|(_, code)| code.to_string())
-        })
-        .await;
-        // Dropping a client waits for its threads.
-        tokio::task::spawn_blocking(move || drop(admin)).await.expect("it ends");
-    }
-
-    async fn remove(self) {
-        let admin: AdminClient<DefaultClientContext> = Self::config().create().expect("a client");
-        let topics = ["identity", "work", "delivery", "ingest", "dlq"];
-        let topics = topics.map(|topic| format!("{}.{topic}", self.instance));
-        let topics = topics.each_ref().map(String::as_str);
-        // What is left behind is no reason to fail a test.
-        let _ = admin.delete_topics(&topics, &AdminOptions::new()).await;
-        // Dropping a client waits for its threads.
-        let _ = tokio::task::spawn_blocking(move || drop((admin, self.producer))).await;
-    }
 }
