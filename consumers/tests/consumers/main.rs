@@ -10,4 +10,3 @@ mod sequencer;
 mod support;
 mod switching;
 mod webhooks;
-mod zz;

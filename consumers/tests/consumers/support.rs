@@ -18,7 +18,7 @@ use taskpost_common::{
     user::{Roles, User, UserStatus},
 };
 use taskpost_consumers::{Applied, ApplyError, Consumers, Decoded, Group, Runner, redrive, relay, sequencer};
-use taskpost_ports::{Log, Wakes};
+use taskpost_ports::{Log, Wakes, log::kafka::trial::Topics};
 use taskpost_store::{
     Change, Db, Session, StoreError, Tx,
     dead_letters::{self, DeadLetter, LetterFilter},
@@ -66,6 +66,7 @@ pub struct Stage {
     pub folder: TempDir,
     /// Of topics and groups that nobody else has.
     pub name: String,
+    topics: Option<Topics>,
 }
 
 impl Stage {
@@ -98,6 +99,7 @@ impl Stage {
 
     /// Reads from this Kafka from now on.
     pub fn switch_to(&mut self, brokers: &str) {
+        self.topics.get_or_insert_with(|| Topics::new(brokers, &self.name));
         let settings = config::Kafka {
             brokers: brokers.to_owned(),
             topic_prefix: self.name.clone(),
@@ -123,7 +125,7 @@ impl Stage {
         let log = Log::local(db.clone(), wakes.clone(), clock.clone());
         let folder = tempfile::tempdir().unwrap();
         let name = format!("test-{}", clock.id::<TaskId>().0.simple());
-        Self { consumers: Consumers { db, log, wakes, clock }, folder, name }
+        Self { consumers: Consumers { db, log, wakes, clock }, folder, name, topics: None }
     }
 
     pub fn db(&self) -> &Db {

@@ -1,6 +1,6 @@
 //! The ingest topic, on librdkafka's own mock of a cluster: what is accepted is read, and read again until it is done.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::{ops::Range, time::Duration};
 

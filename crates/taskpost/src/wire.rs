@@ -104,9 +104,10 @@ pub async fn start(
     let (stop_api, stop_stages) = (CancellationToken::new(), CancellationToken::new());
     let (mut api, mut stages) = (JoinSet::new(), JoinSet::new());
     let ports = Ports::open(config, roles, &db, &clock, &mut stages, &stop_stages)?;
-    let tracker = match roles.api {
-        true => Some(start_tracker(config, &ports, &db, &clock, &mut stages, &stop_stages).await?),
-        false => None,
+    let tracker = if roles.api {
+        Some(start_tracker(config, &ports, &db, &clock, &mut stages, &stop_stages).await?)
+    } else {
+        None
     };
     if roles.consumers {
         Consumers {
@@ -185,7 +186,7 @@ async fn start_tracker(
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Tracker> {
-    let parts = Parts {
+    let foundation = Parts {
         db: db.clone(),
         log: ports.log.clone(),
         queue: ports.queue.clone(),
@@ -195,7 +196,7 @@ async fn start_tracker(
         clock: clock.clone(),
         secrets: secrets::load(config)?,
     };
-    Ok(Tracker::start(parts, config, tasks, stop.clone()).await?)
+    Ok(Tracker::start(foundation, config, tasks, stop.clone()).await?)
 }
 
 fn workers(config: &Config, queue: &Queue, wakes: &Wakes, db: &Db, clock: &Clock) -> Workers {

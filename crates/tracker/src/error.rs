@@ -50,7 +50,9 @@ pub enum Error {
     )]
     Unknown,
     /// The log did not acknowledge a task: it may be on it.
-    #[error("the log did not acknowledge the task in time, so the outcome is unknown; look for it before you send it again")]
+    #[error(
+        "the log did not acknowledge the task in time, so the outcome is unknown; look for it before you send it again"
+    )]
     Unacknowledged,
     /// The store failed.
     #[error(transparent)]

@@ -23,6 +23,8 @@ use crate::Tracker;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long an answer stands: however many ask, the parts are asked four times a second.
 const STANDS: Duration = Duration::from_millis(250);
+/// How long the schema is taken to be what it was.
+const SCHEMA_STANDS: Duration = Duration::from_secs(5);
 /// Above this the committer's queue is as good as full.
 const FULL: f64 = 0.9;
 /// How long an event may wait for its position before somebody should look.
@@ -103,6 +105,7 @@ pub struct Checkup {
 struct Parts {
     db: Db,
     clock: Clock,
+    schema: Arc<Seen>,
     others: Vec<(&'static str, Ask)>,
 }
 
@@ -114,7 +117,10 @@ type Round = Shared<BoxFuture<'static, (Instant, Health)>>;
 impl Checkup {
     /// Of the store alone.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { parts: Arc::new(Parts { db, clock, others: Vec::new() }), round: Arc::default() }
+        Self {
+            parts: Arc::new(Parts { db, clock, schema: Arc::default(), others: Vec::new() }),
+            round: Arc::default(),
+        }
     }
 
     /// Also of the event log.
@@ -208,44 +214,79 @@ impl Parts {
         let others = self.others.iter().map(|(part, ask)| async move { (*part, check_port(ask).await) });
         let (own, others) = join(self.check_store(), join_all(others)).await;
         let mut health = Health::new();
-        for (part, check) in own.into_iter().chain(others) {
+        for (part, check) in own.chain(others) {
             health.add(part, check);
         }
         health
     }
 
-    /// The store, and on Postgres the outbox, which shows whether anybody gives out positions.
-    async fn check_store(&self) -> Vec<(&'static str, Check)> {
+    async fn check_store(&self) -> impl Iterator<Item = (&'static str, Check)> {
         let began = Instant::now();
-        let check = async {
-            let (writable, backlog) = join(self.db.check_writable(), self.db.backlog()).await;
-            writable?;
-            Ok((self.schema().await?, backlog?))
-        };
-        let (schema, backlog) = match tokio::time::timeout(PATIENCE, check).await {
-            Ok(Ok(found)) => found,
-            // Without a schema there is no outbox.
-            Ok(Err(error)) => return vec![("store", self.failed(error).await.took(began))],
-            Err(_) => {
-                let detail = "does not answer within 2 s; see that the database of DATABASE_URL or DATA_DIR is up and not overloaded";
-                return vec![("store", Check::new(HealthStatus::Down, detail).took(began))];
-            }
-        };
-        let mut checks = vec![("store", store.took(began))];
-        if self.db.has_outbox() {
-            let (waiting, since) = backlog;
-            let late = since.is_some_and(|since| self.clock.now() - since > WAITS);
-            let status = match waiting {
-                BACKLOG.. => HealthStatus::Down,
-                _ if late => HealthStatus::Degraded,
-                _ => HealthStatus::Ok,
-            };
-            let detail = (status != HealthStatus::Ok).then(|| {
-                format!("about {waiting} events wait for more than 10 s; see that a process with the role consumers runs, and its log")
-            });
-            checks.push(("outbox", Check { status, latency_ms: 0, detail }));
+        let checks = join(self.check_database(), self.check_outbox());
+        let (database, outbox) = tokio::time::timeout(PATIENCE, checks).await.unwrap_or_else(|_| {
+            let detail = "does not answer within 2 s; see that the database of DATABASE_URL or DATA_DIR is up and not overloaded";
+            (Check::new(HealthStatus::Down, detail), None)
+        });
+        [("store", database.took(began))].into_iter().chain(outbox.map(|outbox| ("outbox", outbox)))
+    }
+
+    async fn check_database(&self) -> Check {
+        if let Err(error) = self.db.check_writable().await {
+            return failed(&error);
         }
-        checks
+        let well = Check::new(HealthStatus::Ok, self.db.name());
+        if self.schema.is_fresh() {
+            return well;
+        }
+        let schema = match self.db.schema().await {
+            Ok(schema) => schema,
+            Err(error) => return failed(&error),
+        };
+        match schema.require_current() {
+            Ok(()) => {
+                self.schema.note();
+                well
+            }
+            // A newer program has been here, and this one goes on beside it until it is replaced.
+            Err(error) if schema.in_state(MigrationState::Pending).next().is_none() => {
+                Check::new(HealthStatus::Degraded, error.to_string())
+            }
+            Err(error) => Check::new(HealthStatus::Down, error.to_string()),
+        }
+    }
+
+    /// Where there is an outbox it shows whether anybody gives out positions.
+    async fn check_outbox(&self) -> Option<Check> {
+        if !self.db.has_outbox() {
+            return None;
+        }
+        // Why it cannot be asked is told of the store.
+        let (waiting, since) = self.db.backlog().await.ok()?;
+        let late = since.is_some_and(|since| self.clock.now() - since > WAITS);
+        let status = match waiting {
+            BACKLOG.. => HealthStatus::Down,
+            _ if late => HealthStatus::Degraded,
+            _ => HealthStatus::Ok,
+        };
+        let detail = (status != HealthStatus::Ok).then(|| {
+            format!("about {waiting} events wait for more than 10 s; see that a process with the role consumers runs, and its log")
+        });
+        Some(Check { status, latency_ms: 0, detail })
+    }
+}
+
+/// When the schema was last found to be current; it changes rarely.
+#[derive(Debug, Default)]
+struct Seen(Mutex<Option<Instant>>);
+
+impl Seen {
+    fn is_fresh(&self) -> bool {
+        let seen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.is_some_and(|seen| seen.elapsed() < SCHEMA_STANDS)
+    }
+
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 

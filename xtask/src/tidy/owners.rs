@@ -21,8 +21,10 @@ pub fn each_library_stays_in_its_crate(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for package in &tree.packages {
         for dependency in &package.dependencies {
-            let for_tests = dependency.kind.as_deref() == Some("dev") && TESTERS.contains(&package.name.as_str());
-            let owners = OWNERS.iter().filter(|_| !for_tests).find(|(library, _)| *library == dependency.name);
+            let for_tests =
+                dependency.kind.as_deref() == Some("dev") && TESTERS.contains(&package.name.as_str());
+            let owners =
+                OWNERS.iter().filter(|_| !for_tests).find(|(library, _)| *library == dependency.name);
             if let Some((library, owners)) =
                 owners.filter(|(_, owners)| !owners.contains(&package.name.as_str()))
             {
@@ -40,10 +42,19 @@ mod tests {
 
     #[test]
     fn a_library_outside_its_crate_is_found() {
-        let fine =
-            Tree::of_packages(&["taskpost-common: backoff", "taskpost-store: sqlx", "taskpost-api: axum", "taskpost-ports: dev=sqlx"]);
+        let fine = Tree::of_packages(&[
+            "taskpost-common: backoff",
+            "taskpost-store: sqlx",
+            "taskpost-api: axum",
+            "taskpost-ports: dev=sqlx",
+        ]);
         assert_eq!(each_library_stays_in_its_crate(&fine), []);
-        for wrong in ["taskpost-ports: backoff", "taskpost-ports: sqlx", "taskpost: axum", "taskpost-tracker: dev=sqlx"] {
+        for wrong in [
+            "taskpost-ports: backoff",
+            "taskpost-ports: sqlx",
+            "taskpost: axum",
+            "taskpost-tracker: dev=sqlx",
+        ] {
             assert_eq!(each_library_stays_in_its_crate(&Tree::of_packages(&[wrong])).len(), 1, "{wrong}");
         }
         for library in ["sqlx", "axum", "rdkafka", "lapin", "redis"] {

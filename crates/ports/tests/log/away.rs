@@ -31,7 +31,7 @@ fn open(listener: TcpListener) {
 async fn it_need_not_be_there_at_first() {
     let address = nowhere().await;
     let begun = Instant::now();
-    let site = Site::on(&address).await;
+    let site = Site::on(&address).await.cleaned();
     let mut reader = site.reader();
     assert!(begun.elapsed() < Duration::from_secs(5), "nothing waits for a broker");
     let early = tokio::time::timeout(Duration::from_millis(500), reader.subscription.next(10)).await;

@@ -92,7 +92,22 @@ pub struct Site {
     /// Prefix of topics and groups.
     pub name: String,
     relay: Arc<Mutex<Relay>>,
+    /// Removes the topics when the last clone goes.
+    topics: Option<Arc<Topics>>,
     _folder: Arc<TempDir>,
+}
+
+/// Topics on the Kafka of the tests. Gone when dropped.
+struct Topics(Vec<String>);
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+        let names: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        let options = AdminOptions::new().request_timeout(Some(DEADLINE));
+        // Whatever is left costs a little room.
+        let _ = futures::executor::block_on(admin.delete_topics(&names, &options));
+    }
 }
 
 /// The relay of the cases: all that is in the store goes to Kafka.
@@ -110,7 +125,14 @@ impl Site {
 
     /// On the Kafka of the tests, with topics of its own.
     pub async fn kafka() -> Self {
-        Self::on(&brokers()).await
+        Self::on(&brokers()).await.cleaned()
+    }
+
+    /// Removes its topics at the end.
+    pub fn cleaned(mut self) -> Self {
+        let names = ["identity", "work", "delivery", "ingest", "dlq"].map(|topic| self.topic(topic));
+        self.topics = Some(Arc::new(Topics(names.to_vec())));
+        self
     }
 
     /// On this Kafka.
@@ -125,7 +147,7 @@ impl Site {
         let (clock, wakes) = (Clock::system(), Wakes::default());
         let name = format!("test-{}", clock.id::<Uuid>().simple());
         let log = log(db.clone(), wakes.clone(), clock.clone(), &name);
-        Self { db, clock, wakes, log, name, relay: Arc::default(), _folder: Arc::new(folder) }
+        Self { db, clock, wakes, log, name, relay: Arc::default(), topics: None, _folder: Arc::new(folder) }
     }
 
     /// A topic by its full name.

@@ -99,7 +99,10 @@ impl Db {
 
 /// Logging in takes a while on a busy server, so a few connections are made ahead.
 fn pool(connections: u32) -> PgPoolOptions {
-    PgPoolOptions::new().min_connections(2.min(connections)).max_connections(connections).acquire_timeout(ACQUIRE)
+    PgPoolOptions::new()
+        .min_connections(2.min(connections))
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
 }
 
 /// A cancelled begin() leaves its transaction open on the connection; nobody may inherit it.

@@ -17,7 +17,7 @@ use crate::environment;
 use secrets::Secrets;
 
 /// How long one look may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How to show what was found.
 #[derive(Debug, Args)]

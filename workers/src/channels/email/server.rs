@@ -1,6 +1,6 @@
 //! The mail server that `SMTP_URL` names, and how one gets in.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use lettre::transport::smtp::{
     authentication::{Credentials, DEFAULT_MECHANISMS},
@@ -60,6 +60,14 @@ impl Server {
     /// For people: without a secret.
     pub(super) fn name(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+
+    /// Whether somebody between us and the server could read the password.
+    pub(super) fn exposes_login(&self) -> bool {
+        let is_near =
+            self.host == "localhost" || self.host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        let is_open = matches!(self.tls, Tls::None | Tls::Opportunistic(_));
+        self.credentials.is_some() && is_open && !is_near
     }
 
     /// A new connection, encrypted and logged in as the URL says.
@@ -171,6 +179,22 @@ mod tests {
         assert_eq!(server.credentials, Some(expected));
         assert!(!format!("{server:?}").contains("ss:"), "{server:?}");
         assert_eq!(parse("smtp://mail").unwrap().credentials, None);
+    }
+
+    #[test]
+    fn an_open_way_for_a_password_is_seen() {
+        for (url, exposed) in [
+            ("smtp://ann:geheim@mail.example.org", true),
+            ("smtp://ann:geheim@mail.example.org?tls=opportunistic", true),
+            ("smtp://ann:geheim@mail.example.org?tls=required", false),
+            ("smtps://ann:geheim@mail.example.org", false),
+            ("smtp://mail.example.org", false),
+            ("smtp://ann:geheim@localhost", false),
+            ("smtp://ann:geheim@127.0.0.1:2525", false),
+            ("smtp://ann:geheim@[::1]:2525", false),
+        ] {
+            assert_eq!(parse(url).unwrap().exposes_login(), exposed, "{url}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use secrecy::SecretString;
 use taskpost_ports::PortHealth;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{
     server::{BadSmtpUrl, Server},
@@ -71,6 +72,9 @@ impl Smtp {
     /// Does not connect yet. At most `most` connections are kept.
     pub(super) fn new(url: &SecretString, most: usize) -> Result<Self, BadSmtpUrl> {
         let server = Server::parse(url)?;
+        if server.exposes_login() {
+            warn!(server = server.name(), "SMTP_URL: the password may go out unencrypted; add ?tls=required");
+        }
         let outage = Mutex::new(Outage::of("sending mails (SMTP_URL)"));
         Ok(Self(Arc::new(Inner { server, kept: Mutex::default(), most, outage })))
     }

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use futures::executor::block_on;
 use rdkafka::{
     ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
     error::KafkaResult,
     mocking::MockCluster,
     producer::{DefaultProducerContext, FutureProducer, FutureRecord},
@@ -21,8 +24,8 @@ impl Cluster {
     /// With the topics of this prefix, of `partitions` each.
     pub fn start(prefix: &str, partitions: u16) -> KafkaResult<Self> {
         let cluster = MockCluster::new(1)?;
-        for topic in Topic::ALL.iter().map(|topic| topic.as_str()).chain(["ingest", "dlq"]) {
-            cluster.create_topic(&format!("{prefix}.{topic}"), i32::from(partitions), 1)?;
+        for topic in names(prefix) {
+            cluster.create_topic(&topic, i32::from(partitions), 1)?;
         }
         Ok(Self(cluster))
     }
@@ -58,6 +61,39 @@ impl Cluster {
     pub fn up(&self) -> KafkaResult<()> {
         self.0.broker_up(-1)
     }
+}
+
+/// The topics of a test on a Kafka that others use too. Gone when dropped.
+#[derive(Debug)]
+pub struct Topics {
+    brokers: String,
+    prefix: String,
+}
+
+impl Topics {
+    /// Those of this prefix, which need not be there yet.
+    pub fn new(brokers: &str, prefix: &str) -> Self {
+        Self { brokers: brokers.to_owned(), prefix: prefix.to_owned() }
+    }
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        let names: Vec<String> = names(&self.prefix).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let admin: KafkaResult<AdminClient<DefaultClientContext>> =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create();
+        // Whatever is left costs a little room.
+        if let Ok(admin) = admin {
+            let _ = block_on(admin.delete_topics(&names, &options));
+        }
+    }
+}
+
+fn names(prefix: &str) -> impl Iterator<Item = String> {
+    let topics = Topic::ALL.iter().map(|topic| topic.as_str()).chain(["ingest", "dlq"]);
+    topics.map(move |topic| format!("{prefix}.{topic}"))
 }
 
 /// Puts a record on a partition.

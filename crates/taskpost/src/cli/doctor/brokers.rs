@@ -17,7 +17,7 @@ use super::{Finding, in_time};
 use crate::{ports::Ports, wire::Roles};
 
 /// How long a broker has to be reached for the first time.
-const REACH: Duration = Duration::from_secs(6);
+const REACH: Duration = Duration::from_secs(5);
 /// The wait between two looks.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -64,11 +64,13 @@ async fn of_ports(config: &Config, ports: Ports) -> Vec<Finding> {
 
 async fn event_log(config: &Config, log: &Log) -> Finding {
     const NAME: &str = "event log";
-    let reached =
-        reached(NAME, config.kafka.is_some(), "the store's events table", async || log.check().await).await;
-    let (Log::Kafka(kafka), Some(settings)) = (log, &config.kafka) else { return reached };
-    match kafka.inspect().await {
-        // A topic that is missing is all that is wrong then.
+    let (Log::Kafka(kafka), Some(settings)) = (log, &config.kafka) else {
+        return Finding::ok(NAME, "the store's events table");
+    };
+    let (reached, topics) =
+        tokio::join!(reached(NAME, true, "", async || log.check().await), kafka.inspect());
+    match topics {
+        // That a topic is missing may be all that the port has found.
         Ok(topics) => of_topics(NAME, settings, &topics),
         Err(_) => reached,
     }
