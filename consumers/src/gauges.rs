@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use taskpost_ports::Log;
-use taskpost_store::{Db, StoreError, events, progress};
+use taskpost_store::{
+    Db, StoreError, events,
+    progress::{self, Place},
+};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -48,25 +51,29 @@ pub(crate) async fn run(stage: Consumers, groups: &'static [&'static str], stop:
 async fn read_groups(db: &Db, groups: &[&'static str], on_kafka: bool) -> Result<(), StoreError> {
     let mut reader = db.reader().await?;
     // Progress first: events that come in between make the lag too large for a moment, never negative.
-    let mut positions = Vec::with_capacity(groups.len());
+    let mut standings = Vec::with_capacity(groups.len());
     for &group in groups {
-        positions.push((group, progress::applied(&mut reader, group).await?));
-        if on_kafka {
-            for place in progress::places(&mut reader, group).await?.into_iter().take(PARTITIONS) {
-                let lag = place.lag();
-                let labels = [("group", group.to_owned()), ("partition", place.partition)];
-                metrics::gauge!("taskpost_group_partition_lag", &labels).set(as_f64(lag));
-            }
-        }
+        let applied = progress::applied(&mut reader, group).await?;
+        let places = if on_kafka { progress::places(&mut reader, group).await? } else { Vec::new() };
+        standings.push((group, applied, places));
     }
     let relayed = if on_kafka { Some(progress::relay::cursor(&mut reader).await?) } else { None };
     let head = events::head(&mut reader).await?;
-    for (group, position) in positions {
-        metrics::gauge!("taskpost_group_position", "group" => group).set(as_f64(position.0));
-        metrics::gauge!("taskpost_group_lag", "group" => group).set(as_f64(head.0 - position.0));
-    }
     if let Some(relayed) = relayed {
         metrics::gauge!("taskpost_relay_lag").set(as_f64(head.0 - relayed.0));
+    }
+    for (group, applied, places) in standings {
+        metrics::gauge!("taskpost_group_position", "group" => group).set(as_f64(applied.0));
+        // On Kafka a partition where nothing comes for long stays where it is: the lag is what waits in the one that is
+        // furthest behind, and what is yet to be relayed.
+        let waits = places.iter().map(Place::lag).max().unwrap_or_default();
+        let lag = relayed.map_or(head.0 - applied.0, |relayed| head.0 - relayed.0 + waits);
+        metrics::gauge!("taskpost_group_lag", "group" => group).set(as_f64(lag));
+        for place in places.into_iter().take(PARTITIONS) {
+            let lag = place.lag();
+            let labels = [("group", group.to_owned()), ("partition", place.partition)];
+            metrics::gauge!("taskpost_group_partition_lag", &labels).set(as_f64(lag));
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use taskpost_store::dead_letters::{self, DeadLetter};
 
 use crate::support::{Echo, Stage, begin, until};
 
-async fn request(stage: &Stage, id: DeadLetterId, payload: Option<&str>) -> bool {
+pub async fn request(stage: &Stage, id: DeadLetterId, payload: Option<&str>) -> bool {
     let mut tx = begin(stage.db()).await;
     let by = stage.clock().id();
     let taken = dead_letters::request_redrive(&mut tx, id, payload, by, stage.clock().now()).await.unwrap();
@@ -17,7 +17,7 @@ async fn request(stage: &Stage, id: DeadLetterId, payload: Option<&str>) -> bool
     taken
 }
 
-async fn settled(stage: &Stage, id: DeadLetterId) -> DeadLetter {
+pub async fn settled(stage: &Stage, id: DeadLetterId) -> DeadLetter {
     until("the letter is settled", || async {
         let letter = dead_letters::get(&mut stage.reader().await, id).await.unwrap().unwrap();
         (letter.state != "redriving").then_some(letter)

@@ -13,7 +13,10 @@ use taskpost_ports::{
 };
 use taskpost_store::progress;
 
-use crate::support::{Echo, PARTITIONS, Running, Stage, brokers, until};
+use crate::{
+    redrive,
+    support::{Echo, PARTITIONS, Running, Stage, brokers, until},
+};
 
 /// A stage on a Kafka that fails on demand.
 async fn on_trial() -> (Stage, Cluster) {
@@ -238,6 +241,15 @@ async fn poison_of_either_kind_is_buried_once_and_the_rest_goes_on() {
     assert_eq!(of_records.iter().filter(|letter| letter.payload.contains(r#""base64":"/wA=""#)).count(), 3);
     assert!(of_records.iter().all(|letter| letter.position.is_none() && letter.reason.contains("no event")));
     assert_eq!(Echo::answered(&stage).await.len(), 21);
+    // Somebody makes of one what it was meant to be.
+    let mut meant = stage.events().await.into_iter().find(|event| event.type_name == "task.created").unwrap();
+    meant.id = stage.clock().id();
+    let payload = serde_json::to_string(&meant.to_cloudevent().unwrap()).unwrap();
+    let loops = stage.start_redrive(&echo, 1);
+    redrive::request(&stage, of_records[0].id, Some(&payload)).await;
+    let settled = redrive::settled(&stage, of_records[0].id).await;
+    loops.end().await;
+    assert_eq!((settled.state.as_str(), Echo::answered(&stage).await.len()), ("redriven", 22));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

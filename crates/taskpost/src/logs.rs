@@ -4,12 +4,12 @@ use std::{fmt, io::IsTerminal as _};
 
 use opentelemetry::{Context, trace::TraceContextExt as _};
 use taskpost_common::{config::LogFormat, trace};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Metadata, Subscriber, subscriber::Interest};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{FilterExt as _, filter_fn},
+    filter::{FilterExt as _, LevelFilter, filter_fn},
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    layer::SubscriberExt as _,
+    layer::{self, Filter, SubscriberExt as _},
     registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
@@ -20,7 +20,7 @@ const TRACE_ID: &str = "trace_id";
 /// Any layer.
 pub(crate) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Starts logging. `RUST_LOG` says how much (default: our own at info, others' warnings).
+/// Starts logging. `RUST_LOG` says how much (default: our own at info, others' warnings but lapin's, which repeat ours).
 pub fn start(format: LogFormat) {
     start_with(format, None);
 }
@@ -33,8 +33,9 @@ pub(crate) fn start_with(format: LogFormat, other: Option<BoxedLayer>) {
 }
 
 fn lines(format: LogFormat) -> BoxedLayer {
-    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,taskpost=info"));
-    let filter = chosen.and(filter_fn(is_for_people));
+    let chosen =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,lapin=off,taskpost=info"));
+    let filter = Asked(chosen.and(filter_fn(is_for_people)));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Json => layer
@@ -49,6 +50,24 @@ fn lines(format: LogFormat) -> BoxedLayer {
             .map_event_format(|inner| Traced { inner, format })
             .with_filter(filter)
             .boxed(),
+    }
+}
+
+/// Asked anew for each line: an answer that a layer remembers for a place is taken for the next line as well when it was
+/// given to somebody who only asked whether a line would be written.
+struct Asked<F>(F);
+
+impl<S, F: Filter<S>> Filter<S> for Asked<F> {
+    fn enabled(&self, metadata: &Metadata<'_>, context: &layer::Context<'_, S>) -> bool {
+        self.0.enabled(metadata, context)
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.0.callsite_enabled(metadata).is_never() { Interest::never() } else { Interest::sometimes() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.0.max_level_hint()
     }
 }
 

@@ -8,9 +8,11 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
+    ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    message::Headers as _,
     producer::{FutureProducer, FutureRecord},
 };
 use taskpost_common::{Cause, Clock, EndpointId, Envelope, Event, Position, config, event::EndpointDisabled};
@@ -239,6 +241,26 @@ impl Site {
             before.add_partition_offset(&self.topic(topic), partition, last).unwrap();
         }
         admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+    }
+
+    /// The value and the headers of the first record of a topic.
+    pub async fn only_record(&self, topic: &str, partitions: i32) -> (Vec<u8>, Vec<(String, String)>) {
+        let topic = self.topic(topic);
+        let read = tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer =
+                client().set("group.id", "spies").set("enable.auto.commit", "false").create().unwrap();
+            let mut all = TopicPartitionList::new();
+            for partition in 0..partitions {
+                all.add_partition_offset(&topic, partition, Offset::Beginning).unwrap();
+            }
+            consumer.assign(&all).unwrap();
+            let record = consumer.poll(DEADLINE).unwrap().unwrap();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let headers = record.headers().unwrap().iter();
+            let headers = headers.map(|header| (header.key.to_owned(), text(header.value.unwrap())));
+            (record.payload().unwrap().to_vec(), headers.collect())
+        });
+        read.await.unwrap()
     }
 
     /// Puts bytes on a topic that no relay would put there.

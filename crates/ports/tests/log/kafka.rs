@@ -95,6 +95,17 @@ async fn a_copy_of_a_dead_letter_is_on_its_topic() {
         payload: b"whole",
     };
     soon("it is there", site.log.bury(&poison)).await.unwrap();
+    let (value, headers) = site.only_record("dlq", 3).await;
+    assert_eq!(value, b"whole");
+    let id = poison.id.to_string();
+    let told = [
+        ("ce_id", id.as_str()),
+        ("ce_type", "task.abducted"),
+        ("group", "readers"),
+        ("partition", "work/0"),
+        ("reason", "nobody knows it"),
+    ];
+    assert_eq!(headers, told.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let large = vec![b'x'; 2_000_000];
     let too_large = Poison { payload: &large, ..poison };
     soon("what Kafka can never take holds up nobody", site.log.bury(&too_large)).await.unwrap();

@@ -1,8 +1,8 @@
 //! How far the relay has put events into Kafka, and whether Kafka still is as the relay left it.
 //!
 //! In `group_progress`: of the group `relay` the row '' is the cursor, up to which everything is acknowledged, and
-//! `work/3` the last position put into that partition. `relay.offsets` keeps the offset it got there, `relay.partitions`
-//! how many partitions a topic had.
+//! `work/3` the last position put into that partition, at first the one that Kafka began behind. `relay.offsets` keeps the
+//! offset it got there, `relay.partitions` how many partitions a topic had.
 
 use std::collections::BTreeMap;
 
