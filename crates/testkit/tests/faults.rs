@@ -61,8 +61,8 @@ async fn every_service_may_be_restarted() {
     let faults = async {
         for service in ["redis", "rabbitmq", "kafka", "postgres"] {
             load.wait_for_more(BETWEEN).await;
-            services(&["kill", service]);
-            services(&["up", service]);
+            services("kill", service).await;
+            services("up", service).await;
             let began = Instant::now();
             load.wait_for_more(1).await;
             stack.is_well().await;
@@ -256,13 +256,13 @@ impl Load {
     }
 }
 
-/// Runs `cargo xtask services …`.
+/// Runs `cargo xtask services VERB SERVICE`.
 #[expect(
     clippy::disallowed_methods,
     clippy::expect_used,
     reason = "the tests' own variable, and a fault that must work"
 )]
-fn services(arguments: &[&str]) {
+async fn services(verb: &'static str, service: &'static str) {
     let xtask =
         std::env::var("TASKPOST_XTASK").expect("TASKPOST_XTASK is not set; `cargo xtask test` sets it");
     // Addresses in our environment would make it believe that the services are somebody else's.
@@ -270,6 +270,9 @@ fn services(arguments: &[&str]) {
     for name in ["DATABASE_URL", "KAFKA_BROKERS", "RABBITMQ_URL", "REDIS_URL"] {
         command.env_remove(name);
     }
-    let ran = command.arg("services").args(arguments).output().expect("xtask runs");
-    assert!(ran.status.success(), "services {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    command.args(["services", verb, service]);
+    // Beside the load, which must not stand still meanwhile.
+    let ran = tokio::task::spawn_blocking(move || command.output()).await.expect("it ends");
+    let ran = ran.expect("xtask runs");
+    assert!(ran.status.success(), "services {verb} {service}: {}", String::from_utf8_lossy(&ran.stderr));
 }
