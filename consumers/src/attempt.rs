@@ -4,7 +4,10 @@ use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, time::Duration
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
-use taskpost_common::{DeadLetterId, Position};
+use taskpost_common::{
+    DeadLetterId, Position,
+    crash::{self, CrashPoint},
+};
 use taskpost_ports::log::LogError;
 use taskpost_store::{StoreError, Tx, dead_letters, progress};
 
@@ -154,7 +157,9 @@ async fn transact<G: Group>(
     // The fence comes first: of two that try the same, the second waits here and leaves without any work.
     fence.pass(&mut tx, G::NAME, stage.clock.now()).await?;
     let applied = group.apply(&mut tx, events, plan).await?;
+    crash::at(CrashPoint::ConsumerApplied);
     tx.commit().await.map_err(Fault::held)?;
+    crash::at(CrashPoint::ConsumerCommitted);
     Ok(Some(applied))
 }
 

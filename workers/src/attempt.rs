@@ -6,7 +6,12 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use taskpost_common::{Clock, delivery::AttemptOutcome, trace};
+use taskpost_common::{
+    Clock,
+    crash::{self, CrashPoint},
+    delivery::AttemptOutcome,
+    trace,
+};
 use taskpost_store::deliveries::{Attempt, Delivery, Settlement};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, debug, field::Empty, info_span};
@@ -40,6 +45,7 @@ impl<C: Channel> Attempter<C> {
         let (started_at, began) = (self.clock.now(), Instant::now());
         let span = span(&delivery);
         let report = self.guarded(&delivery, target).instrument(span.clone()).await;
+        crash::at(CrashPoint::NotifySent);
         let took = began.elapsed();
         metrics::histogram!("taskpost_delivery_seconds", "channel" => delivery.channel.as_str()).record(took);
         let attempt = Attempt {

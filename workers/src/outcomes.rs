@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use taskpost_common::{Cause, Clock, EndpointId, trace};
+use taskpost_common::{
+    Cause, Clock, EndpointId,
+    crash::{self, CrashPoint},
+    trace,
+};
 use taskpost_ports::{Queue, Wakes, queue::Fate};
 use taskpost_store::{
     Change, Db, StoreError, Tx,
@@ -100,6 +104,7 @@ impl Recorder {
             match self.store(batch).await {
                 Ok(stored) => {
                     self.outage.over();
+                    crash::at(CrashPoint::NotifyRecorded);
                     return self.tell(batch, stored);
                 }
                 Err(error) if error.is_transient() => {

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use taskpost_common::{Clock, Envelope, Position};
+use taskpost_common::{
+    Clock, Envelope, Position,
+    crash::{self, CrashPoint},
+};
 use taskpost_ports::{
     log::{
         Kafka, LogError,
@@ -152,6 +155,7 @@ impl Session {
             if self.producer.send(event) != Sending::UnderWay {
                 break;
             }
+            crash::at(CrashPoint::RelayProduced);
             self.sent = event.position;
             self.spans.begin(event);
             self.unsent.pop_front();
@@ -174,6 +178,7 @@ impl Session {
 
     async fn store(&mut self) -> Result<(), Trouble> {
         let acknowledged = self.producer.acknowledged();
+        crash::at(CrashPoint::RelayAcked);
         let (db, clock, from) = (&self.db, &self.clock, self.stored.0);
         in_time(advance(db, clock, from, &acknowledged, &self.heads)).await?;
         self.stored = (acknowledged.cursor, Instant::now());

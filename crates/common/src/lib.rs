@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod delivery;
 pub mod event;
 pub mod ids;

@@ -5,7 +5,10 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
-use taskpost_common::{Cause, Envelope, Event, EventId, Position, ProjectId, UserId};
+use taskpost_common::{
+    Cause, Envelope, Event, EventId, Position, ProjectId, UserId,
+    crash::{self, CrashPoint},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -135,7 +138,10 @@ pub async fn sequence(db: &Db, limit: i64) -> Result<u64, StoreError> {
                traceparent, at, data
         FROM gone, head";
     match db {
-        Db::Postgres { write, .. } => Ok(sqlx::query(SQL).bind(limit).execute(write).await?.rows_affected()),
+        Db::Postgres { write, .. } => {
+            let moving = sqlx::query(SQL).bind(limit).execute(write);
+            Ok(crash::within(CrashPoint::SequencerMoved, moving).await?.rows_affected())
+        }
         Db::Sqlite { .. } => Ok(0),
     }
 }

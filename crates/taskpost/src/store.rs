@@ -12,9 +12,12 @@ use taskpost_common::{
     retry::Backoff,
 };
 use taskpost_store::{Db, Migration, StoreError};
+use tokio_util::sync::CancellationToken;
 
 /// Connections to Postgres, for writing and again for reading.
 const CONNECTIONS: u32 = 10;
+/// How often SQLite's log is written back: what is not is read from there, which costs little.
+const CHECKPOINT: Duration = Duration::from_secs(1);
 /// How often it is said again what is waited for.
 const SAY: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,19 @@ pub(crate) async fn open_sqlite(folder: &Path) -> anyhow::Result<Db> {
         .with_context(|| format!("DATA_DIR: cannot make the folder {}", folder.display()))?;
     let opened = Db::sqlite(folder).await.map_err(|error| explain(&error, "DATA_DIR"));
     opened.with_context(|| format!("DATA_DIR: cannot open the database in {}", folder.display()))
+}
+
+/// Writes SQLite's log back beside the writer until `stop`, so that few commits have to.
+pub(crate) async fn checkpoints(db: Db, stop: CancellationToken) {
+    let seconds = metrics::histogram!("taskpost_checkpoint_seconds");
+    while stop.run_until_cancelled(tokio::time::sleep(CHECKPOINT)).await.is_some() {
+        let began = Instant::now();
+        match db.checkpoint().await {
+            Ok(()) => seconds.record(began.elapsed()),
+            // A commit does it when the log has grown long enough.
+            Err(error) => tracing::debug!(%error, "could not write SQLite's log back"),
+        }
+    }
 }
 
 /// Connects and prepares, again and again while the server is away.

@@ -15,7 +15,7 @@ use taskpost_api::{
 use taskpost_common::{Clock, config::Config};
 use taskpost_consumers::Consumers;
 use taskpost_ports::{Limiter, Log, Queue, Wakes};
-use taskpost_store::Db;
+use taskpost_store::{Db, deliveries};
 use taskpost_tracker::{Checkup, Parts, Tracker};
 use taskpost_workers::{MailSettings, Workers};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -118,10 +118,20 @@ pub async fn start(
         }
         .start(&mut stages, &stop_stages);
     }
+    if roles == Roles::ALL && !db.has_outbox() {
+        // SQLite has one process, so whoever was sending is dead.
+        let ended = deliveries::end_leases(&db, clock.now()).await?;
+        if ended > 0 {
+            tracing::info!(ended, "deliveries that were being sent when the last process ended are sent again");
+        }
+    }
     if let Some(queue) = &ports.queue {
         workers(config, queue, &ports.wakes, &db, &clock).start(&mut stages, stop_stages.clone())?;
     }
     stages.spawn(upkeep(ports.limiter.clone(), metrics.clone(), stop_stages.clone()));
+    if !db.has_outbox() {
+        stages.spawn(store::checkpoints(db.clone(), stop_stages.clone()));
+    }
     let router = match &tracker {
         Some(tracker) => api_router(config, tracker.clone(), &ports, metrics),
         None => operate_router(config, roles, &ports, &db, &clock, metrics),

@@ -199,7 +199,7 @@ impl TestApp {
         running.shut_down().await;
         assert!(began.elapsed() < STOP, "an idle app took {:?} to shut down", began.elapsed());
         if let Some(place) = self.place.take().and_then(Arc::into_inner) {
-            place.remove().await;
+            place.remove(&self.variables).await;
         }
     }
 

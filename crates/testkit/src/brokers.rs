@@ -19,18 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Few, so that topics are made fast, and more than one, so that order by aggregate means something.
 const PARTITIONS: &str = "2";
 const TOPICS: [&str; 5] = ["identity", "work", "delivery", "ingest", "dlq"];
-const QUEUES: [&str; 9] = [
-    "email.high",
-    "email.normal",
-    "email.low",
-    "webhook.high",
-    "webhook.normal",
-    "webhook.low",
-    "retry.20ms",
-    "retry.40ms",
-    "dlq",
-];
-const EXCHANGES: [&str; 3] = ["notify", "notify.retry.20ms", "notify.retry.40ms"];
+const QUEUES: [&str; 7] =
+    ["email.high", "email.normal", "email.low", "webhook.high", "webhook.normal", "webhook.low", "dlq"];
 
 /// A real part of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +34,13 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Kafka, Self::RabbitMq, Self::Redis];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Kafka, Self::RabbitMq, Self::Redis];
+
+    /// Those that this run of the tests uses.
+    pub(crate) fn used() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|part| part.is_used()).collect()
+    }
 
     /// Whether this run of the tests uses it.
     pub fn is_used(self) -> bool {
@@ -88,16 +84,21 @@ impl Part {
 #[derive(Debug)]
 pub(crate) struct Brokers {
     instance: String,
+    parts: Vec<Part>,
 }
 
 impl Brokers {
-    pub(crate) fn new() -> Self {
-        Self { instance: format!("t-{}", Clock::system().id::<Uuid>().simple()) }
+    pub(crate) fn new(parts: Vec<Part>) -> Self {
+        Self { instance: format!("t-{}", Clock::system().id::<Uuid>().simple()), parts }
+    }
+
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
     }
 
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
-        let used = Part::ALL.into_iter().filter(|part| part.is_used());
-        let mut variables: Vec<_> = used.map(|part| (part.variable().to_owned(), part.url())).collect();
+        let parts = self.parts.iter();
+        let mut variables: Vec<_> = parts.map(|part| (part.variable().to_owned(), part.url())).collect();
         if !variables.is_empty() {
             variables.push(("INSTANCE".to_owned(), self.instance.clone()));
             variables.push(("KAFKA_PARTITIONS".to_owned(), PARTITIONS.to_owned()));
@@ -105,13 +106,13 @@ impl Brokers {
         variables
     }
 
-    /// Deletes what the instance left; keys of Redis vanish by themselves.
-    pub(crate) async fn remove(&self) {
-        if Part::Kafka.is_used() {
+    /// Deletes what the instance left, with the queues of these `RETRY_DELAYS`; keys of Redis vanish by themselves.
+    pub(crate) async fn remove(&self, retry_delays: &str) {
+        if self.parts.contains(&Part::Kafka) {
             self.remove_topics().await;
         }
-        if Part::RabbitMq.is_used() {
-            self.remove_queues().await;
+        if self.parts.contains(&Part::RabbitMq) {
+            self.remove_queues(retry_delays).await;
         }
     }
 
@@ -128,27 +129,31 @@ impl Brokers {
         let _ = tokio::task::spawn_blocking(move || drop(admin)).await;
     }
 
-    async fn remove_queues(&self) {
+    async fn remove_queues(&self, retry_delays: &str) {
+        let retries: Vec<String> =
+            retry_delays.split(',').map(|delay| format!("retry.{}", delay.trim())).collect();
+        let queues = QUEUES.into_iter().chain(retries.iter().map(String::as_str));
+        let queues = queues.map(|queue| format!("{}.notify.{queue}", self.instance));
+        let exchanges = retries.iter().map(|retry| format!("{}.notify.{retry}", self.instance));
+        let exchanges = exchanges.chain([format!("{}.notify", self.instance)]);
         let removed = async {
             let connection =
                 Connection::connect(&Part::RabbitMq.url(), ConnectionProperties::default()).await?;
             let channel = connection.create_channel().await?;
-            for queue in QUEUES {
-                let name = format!("{}.notify.{queue}", self.instance);
+            for name in queues {
                 channel.queue_delete(name.into(), QueueDeleteOptions::default()).await?;
             }
-            for exchange in EXCHANGES {
-                let name = format!("{}.{exchange}", self.instance);
+            for name in exchanges {
                 channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await?;
             }
             connection.close(200, "done".into()).await
         };
-        // A test that set RETRY_DELAYS has others; a queue left behind is no reason to fail it.
+        // A queue left behind is no reason to fail a test.
         let _ = tokio::time::timeout(PATIENCE, removed).await;
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests' own variables")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -13,6 +13,15 @@ pub(crate) async fn number(db: &Db, sql: &str) -> Result<i64, sqlx::Error> {
     }
 }
 
+/// The rows of a query that gives a text and a number.
+pub(crate) async fn rows(db: &Db, sql: &str) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    let sql = AssertSqlSafe(sql.to_owned());
+    match db {
+        Db::Postgres { read, .. } => sqlx::query_as(sql).fetch_all(read).await,
+        Db::Sqlite { read, .. } => sqlx::query_as(sql).fetch_all(read).await,
+    }
+}
+
 /// The names and numbers of a query that takes a time.
 pub(crate) async fn counts(
     db: &Db,

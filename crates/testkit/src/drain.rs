@@ -6,14 +6,19 @@ use taskpost_common::Clock;
 use taskpost_consumers::Standing;
 use taskpost_store::{Db, dead_letters};
 
-use crate::{database, until};
+use crate::{PATIENCE, database, until_within};
 
 /// What is due within this time is waited for.
 const SOON: Duration = Duration::from_secs(3);
 
 /// Waits until nothing moves any more.
 pub(crate) async fn drain(db: &Db, clock: &Clock) {
-    until(|| async {
+    drain_within(db, clock, PATIENCE).await;
+}
+
+/// As [`drain`], with a patience of its own.
+pub(crate) async fn drain_within(db: &Db, clock: &Clock, patience: Duration) {
+    until_within(patience, || async {
         let before = Standing::read(db).await.map_err(|error| error.to_string())?;
         let moving = deliveries(db, clock).await.map_err(|error| error.to_string())?;
         // What was given up meanwhile has appended an event.

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use url::Url;
 use uuid::Uuid;
 
-use crate::brokers::Brokers;
+use crate::brokers::{Brokers, Part};
 
 /// The variable that names a Postgres for tests.
 const POSTGRES: &str = "TASKPOST_TEST_POSTGRES_URL";
@@ -31,18 +31,29 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// With the brokers that this run of the tests uses.
     pub(crate) fn new(backend: Backend) -> Self {
+        Self::with(backend, Part::used())
+    }
+
+    /// With these brokers.
+    pub(crate) fn with(backend: Backend, parts: Vec<Part>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let schema = match backend {
             Backend::Sqlite => None,
             Backend::Postgres => Some(Schema::new()),
         };
-        Self { folder, schema, brokers: Brokers::new() }
+        Self { folder, schema, brokers: Brokers::new(parts) }
     }
 
     /// The data folder.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The prefix of all its names at the brokers.
+    pub(crate) fn instance(&self) -> &str {
+        self.brokers.instance()
     }
 
     /// What a test may overrule: everything near, generous and quick.
@@ -66,9 +77,9 @@ impl Place {
         variables
     }
 
-    /// Removes everything, once nobody uses it any more.
-    pub(crate) async fn remove(mut self) {
-        self.brokers.remove().await;
+    /// Removes everything, once nobody uses it any more; `variables` are those it was used with.
+    pub(crate) async fn remove(mut self, variables: &BTreeMap<String, String>) {
+        self.brokers.remove(variables.get("RETRY_DELAYS").map_or("", String::as_str)).await;
         if let Some(schema) = self.schema.take() {
             schema.remove().await;
         }

@@ -16,9 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use taskpost_common::Clock;
 use taskpost_store::{Db, StoreError};
 
-use crate::{Backend, Client, database, place::Place, until};
+use crate::{Backend, Client, Mail, Part, brokers::variable, database, drain, mail, place::Place, until};
 
 /// A server that is about to start: await it.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ use crate::{Backend, Client, database, place::Place, until};
 pub struct ServerStarting {
     place: Arc<Place>,
     variables: BTreeMap<String, String>,
+    once: Vec<(&'static str, String)>,
     arguments: Vec<&'static str>,
 }
 
@@ -33,6 +35,12 @@ impl ServerStarting {
     /// Sets a variable.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets a variable for its first start, and not for later ones.
+    pub fn once(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.once.push((name, value.into()));
         self
     }
 
@@ -77,9 +85,11 @@ impl ServerStarting {
     }
 
     async fn start(self) -> Server {
-        let Self { place, mut variables, arguments } = self;
+        let Self { place, mut variables, once, arguments } = self;
         let said = Said::new(&place);
-        let child = Mutex::new(spawn(&said, &variables, &arguments));
+        let mut first = variables.clone();
+        first.extend(once.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let child = Mutex::new(spawn(&said, &first, &arguments));
         let address = listens(&said, &child).await;
         // A restart listens at the same address.
         for name in ["HTTP_PORT", "OPERATE_PORT"] {
@@ -135,10 +145,18 @@ impl Deref for Server {
 impl Server {
     /// Starts the binary with a data folder and a database of its own, and waits until it is ready.
     pub fn start(backend: Backend) -> ServerStarting {
-        let place = Arc::new(Place::new(backend));
+        Self::start_in(Place::new(backend))
+    }
+
+    /// As [`Server::start`], with these real parts whatever the run of the tests uses.
+    pub fn start_with(backend: Backend, parts: &[Part]) -> ServerStarting {
+        Self::start_in(Place::with(backend, parts.to_vec()))
+    }
+
+    fn start_in(place: Place) -> ServerStarting {
         let mut variables = place.variables();
         variables.insert("OPERATE_PORT".to_owned(), "0".to_owned());
-        ServerStarting { variables, place, arguments: Vec::new() }
+        ServerStarting { variables, place: Arc::new(place), once: Vec::new(), arguments: Vec::new() }
     }
 
     /// Another process of the same instance: the same data folder, database and brokers, a port of its own.
@@ -147,7 +165,23 @@ impl Server {
         for name in ["HTTP_PORT", "OPERATE_PORT"] {
             variables.insert(name.to_owned(), "0".to_owned());
         }
-        ServerStarting { place: Arc::clone(&self.place), variables, arguments: Vec::new() }
+        let place = Arc::clone(&self.place);
+        ServerStarting { place, variables, once: Vec::new(), arguments: Vec::new() }
+    }
+
+    /// The prefix of all names that the instance has at the brokers.
+    pub fn instance(&self) -> &str {
+        self.place.instance()
+    }
+
+    /// The mails written to its data folder so far.
+    pub fn mails(&self) -> Vec<Mail> {
+        mail::read(&self.place.folder().join("mail"))
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &Path {
+        self.place.folder()
     }
 
     /// Its process, for signals.
@@ -172,12 +206,22 @@ impl Server {
         child.wait().expect("the process ends");
     }
 
+    /// Sends a signal: TERM, STOP, CONT, …
+    pub fn signal(&self, name: &str) {
+        let id = lock(&self.child).id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().expect("a signal can be sent");
+        assert!(sent.success(), "no process {id}; it said {}", self.stderr());
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        exited(&self.child)
+    }
+
     /// Asks it to end, and waits for that.
     pub async fn terminate(&self) -> Exit {
         let began = Instant::now();
-        let id = lock(&self.child).id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &id]).status().expect("a signal can be sent");
-        assert!(asked.success(), "no process {id}; it said {}", self.stderr());
+        self.signal("TERM");
         let status = ended(&self.child).await;
         Exit { status, took: began.elapsed(), stdout: self.stdout(), stderr: self.stderr() }
     }
@@ -205,12 +249,28 @@ impl Server {
         Ok(number?)
     }
 
+    /// The rows of a query that gives a text and a number.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<(String, i64)>, Box<dyn std::error::Error + Send + Sync>> {
+        let db = self.try_open_store().await?;
+        let rows = database::rows(&db, sql).await;
+        db.close().await;
+        Ok(rows?)
+    }
+
+    /// Waits until nothing moves any more, as [`TestApp::drain`](crate::TestApp::drain) does.
+    pub async fn drain_within(&self, patience: Duration) {
+        let db = self.open_store().await;
+        drain::drain_within(&db, &Clock::system(), patience).await;
+        db.close().await;
+    }
+
     async fn open_store(&self) -> Db {
         self.try_open_store().await.expect("the store can be opened")
     }
 
+    /// Not by the address that the process was given, which may lead through a fault.
     async fn try_open_store(&self) -> Result<Db, StoreError> {
-        match self.variables.get("DATABASE_URL") {
+        match self.place.variables().get("DATABASE_URL") {
             Some(url) => Db::postgres(url, 1).await,
             None => Db::sqlite(self.place.folder()).await,
         }
@@ -233,7 +293,7 @@ impl Server {
         let nothing = Arc::new(Place::new(Backend::Sqlite));
         // The last process of an instance removes its things.
         if let Some(place) = Arc::into_inner(std::mem::replace(&mut self.place, nothing)) {
-            place.remove().await;
+            place.remove(&self.variables).await;
         }
     }
 
@@ -287,7 +347,10 @@ impl Said {
 }
 
 fn spawn(said: &Said, variables: &BTreeMap<String, String>, arguments: &[&str]) -> Child {
-    let file = |stream: &str| Stdio::from(File::create(said.path(stream)).expect("a file for what it says"));
+    let file = |stream: &str| {
+        let file = File::options().create(true).append(true).open(said.path(stream));
+        Stdio::from(file.expect("a file for what it says"))
+    };
     let mut command = command(&said.folder, variables, arguments);
     command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
     command.spawn().expect("the binary starts")
@@ -329,22 +392,22 @@ fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
     child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The binary beside this test, built once for each process of tests; cargo knows whether there is anything to do.
+/// The binary that `TASKPOST_BINARY` names; otherwise the one beside this test, built once for each process of tests.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build)
+    BINARY.get_or_init(|| variable("TASKPOST_BINARY").map_or_else(build, PathBuf::from))
 }
 
 fn build() -> PathBuf {
     let own = std::env::current_exe().expect("the path of this test");
-    // target/<profile>/deps/<test>
-    let profile = own.parent().and_then(Path::parent).expect("the folder of the profile");
+    // target/<profile>/deps/<test>, or target/<profile>/<program>
+    let folder = own.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
+    let profile = folder.expect("the folder of the profile");
     let target = profile.parent().expect("the target folder");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--package", "taskpost", "--target-dir"])
-        .arg(target);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--workspace", "--bin", "taskpost"]);
+    // As in `cargo xtask test`: with other features than the tests have, cargo would build everything once more.
+    cargo.args(["--exclude", "taskpost-loadtest", "--test", "testkit", "--target-dir"]).arg(target);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }

@@ -21,6 +21,11 @@ use tokio::{
 
 use crate::PATIENCE;
 
+/// A body that nobody waits for at a byte a second.
+const LONG: usize = 4 * 1024;
+/// How long the beginning of an answer may take to arrive, before a reset that would overtake it.
+const ARRIVAL: Duration = Duration::from_millis(50);
+
 /// How a receiver answers one request.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -40,6 +45,10 @@ enum Way {
     Reset,
     /// Nothing comes, and the connection stays open.
     Hang,
+    /// A body of [`LONG`] bytes, one a second.
+    Drip,
+    /// Half of a body of [`LONG`] bytes, and then a reset.
+    Break,
 }
 
 impl Answer {
@@ -66,6 +75,16 @@ impl Answer {
     /// 200 with a body of so many bytes.
     pub fn huge(bytes: usize) -> Self {
         Self { way: Way::Huge(bytes), ..Self::status(200) }
+    }
+
+    /// 200 with a body that comes at one byte a second.
+    pub fn drip() -> Self {
+        Self { way: Way::Drip, ..Self::status(200) }
+    }
+
+    /// 200 with a body that breaks off in a reset.
+    pub fn broken() -> Self {
+        Self { way: Way::Break, ..Self::status(200) }
     }
 
     /// With one more header.
@@ -220,7 +239,7 @@ async fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         match answer.way {
             Way::Reset => return stream.get_ref().set_zero_linger(),
             Way::Hang => return stream.read_u8().await.map(drop),
-            Way::Whole | Way::Huge(_) => write(stream.get_mut(), &answer).await?,
+            Way::Whole | Way::Huge(_) | Way::Drip | Way::Break => write(stream.get_mut(), &answer).await?,
         }
     }
     Ok(())
@@ -252,20 +271,36 @@ async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Received>>
 async fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
     let length = match answer.way {
         Way::Huge(length) => length,
-        _ => answer.body.len(),
+        Way::Drip | Way::Break => LONG,
+        Way::Whole | Way::Reset | Way::Hang => answer.body.len(),
     };
     // 204 has no body, and so no length.
     let length = (answer.status != 204).then(|| ("content-length".to_owned(), length.to_string()));
     let headers = answer.headers.iter().chain(&length).map(|(name, value)| format!("{name}: {value}\r\n"));
     let head: String = iter::once(format!("HTTP/1.1 {} Answer\r\n", answer.status)).chain(headers).collect();
     stream.write_all(format!("{head}\r\n{}", answer.body).as_bytes()).await?;
-    if let Way::Huge(mut left) = answer.way {
-        let chunk = vec![b'x'; 64 * 1024];
-        while left > 0 {
-            let count = left.min(chunk.len());
-            stream.write_all(&chunk[..count]).await?;
-            left -= count;
+    match answer.way {
+        Way::Huge(mut left) => {
+            let chunk = vec![b'x'; 64 * 1024];
+            while left > 0 {
+                let count = left.min(chunk.len());
+                stream.write_all(&chunk[..count]).await?;
+                left -= count;
+            }
         }
+        Way::Drip => {
+            for _ in 0..LONG {
+                stream.write_all(b"x").await?;
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+        Way::Break => {
+            stream.write_all(&[b'x'; LONG / 2]).await?;
+            sleep(ARRIVAL).await;
+            stream.set_zero_linger()?;
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Way::Whole | Way::Reset | Way::Hang => {}
     }
     stream.flush().await
 }

@@ -150,7 +150,10 @@ async fn killed_it_has_lost_nothing(backend: Backend) {
     };
     let (seen, ()) = tokio::join!(load.run(&server, &ada), killed);
     assert_eq!(seen.refused, Vec::<String>::new());
-    server.end_leases().await;
+    if backend == Backend::Postgres {
+        // Others might be sending, so leases end by themselves.
+        server.end_leases().await;
+    }
     server.restart().await;
 
     let stored = stored(&server, &ada).await;

@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use taskpost_common::{UserId, trace};
+use taskpost_common::{
+    UserId,
+    crash::{self, CrashPoint},
+    trace,
+};
 use taskpost_ports::Wakes;
 use taskpost_store::{
     Db, MAX_BATCH, StoreError, Tx,
@@ -228,7 +232,8 @@ impl Run {
         let transaction = async {
             let mut tx = self.db.begin().await?;
             let answers = store_in(&mut tx, group).await?;
-            tx.commit().await.map_err(Failure::Commit)?;
+            crash::at(CrashPoint::BatchInserted);
+            crash::within(CrashPoint::BatchCommitSent, tx.commit()).await.map_err(Failure::Commit)?;
             Ok(answers)
         };
         tokio::time::timeout(TRANSACTION, transaction).await.unwrap_or(Err(Failure::Late))

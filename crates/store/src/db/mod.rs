@@ -1,6 +1,7 @@
 //! The two databases behind one handle.
 
 mod check;
+mod checkpoint;
 mod open;
 mod schema;
 

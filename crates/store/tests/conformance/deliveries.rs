@@ -21,6 +21,7 @@ both!(
     no_two_claims_get_the_same,
     a_claim_takes_what_is_due_of_each_class,
     only_the_holder_of_the_lease_settles,
+    the_leases_of_the_dead_end_at_once,
     a_buried_delivery_is_a_letter_and_told,
     the_agenda_knows_now_and_next,
 );
@@ -144,6 +145,18 @@ async fn a_claim_takes_what_is_due_of_each_class(store: Store) {
     let rest = claim(&store, &[(Class::High, 2), (Class::Normal, 5), (Class::Low, 1)]).await;
     assert_eq!(rest.iter().map(|row| row.id).collect::<Vec<_>>(), [rows[3].id]);
     assert!(claim(&store, &[]).await.is_empty());
+}
+
+async fn the_leases_of_the_dead_end_at_once(store: Store) {
+    let places = [(Class::Normal, 1)];
+    insert(&store, &[webhook(&store, store.id())]).await;
+    let dead = claim(&store, &places).await.remove(0);
+    assert!(claim(&store, &places).await.is_empty(), "leased");
+    let end = || deliveries::end_leases(&store.db, store.clock.now());
+    assert_eq!((end().await.unwrap(), end().await.unwrap()), (1, 0));
+    let next = claim(&store, &places).await.remove(0);
+    assert_eq!((next.id, next.lease), (dead.id, 2));
+    assert!(!settle(&store, &dead, &delivered(&store)).await, "should it live on, its lease is an old one");
 }
 
 async fn only_the_holder_of_the_lease_settles(store: Store) {

@@ -3,7 +3,10 @@
 use std::{sync::PoisonError, time::Duration};
 
 use chrono::{DateTime, Utc};
-use taskpost_common::notification::{Channel, Class};
+use taskpost_common::{
+    crash::{self, CrashPoint},
+    notification::{Channel, Class},
+};
 use taskpost_store::{
     MAX_BATCH, StoreError,
     deliveries::{self, Announcement},
@@ -60,6 +63,7 @@ impl Parts {
         }
         let messages: Vec<Message> = due.iter().map(|due| self.message(channel, due)).collect();
         let confirmed = self.publisher.publish(&messages).await;
+        crash::at(CrashPoint::DispatchPublished);
         let noted = due.iter().zip(confirmed).filter(|(_, confirmed)| *confirmed);
         let noted: Vec<_> = noted.map(|(due, _)| (due.id, due.lease)).collect();
         deliveries::mark_queued(&self.db, &noted, self.clock.now()).await?;

@@ -15,7 +15,10 @@ use lapin::{
     Acker,
     options::{BasicAckOptions, BasicRejectOptions},
 };
-use taskpost_common::{Clock, DeliveryId};
+use taskpost_common::{
+    Clock, DeliveryId,
+    crash::{self, CrashPoint},
+};
 use taskpost_store::{
     Db,
     deliveries::{self, Delivery},
@@ -160,6 +163,7 @@ impl Settler {
             ackers.push(acker);
         }
         let mut published = self.publisher.publish(&messages).await.into_iter();
+        crash::at(CrashPoint::RetryPublished);
         leases.retain(|_| published.next().unwrap_or(false));
         if let Err(error) = deliveries::mark_queued(&self.db, &leases, self.clock.now()).await {
             // Both the broker and the dispatcher announce them, which does no harm.

@@ -1,0 +1,130 @@
+//! What came of a case, and the table of all.
+
+use std::fmt::Write as _;
+
+use crate::{case::ENOUGH, check::Findings, history::History, stack::Setup};
+
+/// How a case ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything held.
+    Passed,
+    /// Something did not hold, or the case broke down.
+    Failed,
+    /// It proves nothing, for this reason.
+    Vacuous(String),
+    /// It cannot be run here, for this reason.
+    Skipped(String),
+}
+
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The case.
+    pub case: String,
+    /// What was drilled.
+    pub setup: Setup,
+    /// The seed.
+    pub seed: u64,
+    /// Acknowledged operations.
+    pub acknowledged: usize,
+    /// Acknowledged and not there, or there and never told.
+    pub lost: usize,
+    /// Effects that took place twice.
+    pub doubled: usize,
+    /// Lower versions after higher ones.
+    pub inversions: usize,
+    /// Notifications that came more than 60 s after they could.
+    pub late: usize,
+    /// From the end of the fault until everything was well, in seconds.
+    pub recovery: Option<f64>,
+    /// The faults that were seen to work.
+    pub faults: Vec<String>,
+    /// What did not hold, in words, by its invariant.
+    pub violations: Vec<String>,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// How long the case took.
+    pub seconds: f64,
+}
+
+impl Report {
+    /// Of a case that has not run.
+    pub fn new(case: &str, setup: Setup, seed: u64) -> Self {
+        Self {
+            case: case.to_owned(),
+            setup,
+            seed,
+            acknowledged: 0,
+            lost: 0,
+            doubled: 0,
+            inversions: 0,
+            late: 0,
+            recovery: None,
+            faults: Vec::new(),
+            violations: Vec::new(),
+            verdict: Verdict::Failed,
+            seconds: 0.0,
+        }
+    }
+
+    /// Takes in what was found.
+    pub fn take(&mut self, history: &History, found: Findings) {
+        self.acknowledged = history.acknowledged();
+        self.faults = history.faults();
+        self.lost = found.lost;
+        self.doubled = found.doubled;
+        self.inversions = found.inversions;
+        self.late = found.late;
+        self.violations = found.violations;
+    }
+
+    /// Decides how it ended, once everything is known.
+    pub fn judge(&mut self) {
+        let zeros = self.lost + self.doubled + self.inversions + self.late == 0;
+        self.verdict = if !self.violations.is_empty() || !zeros {
+            Verdict::Failed
+        } else if self.acknowledged < ENOUGH {
+            Verdict::Vacuous(format!("only {} operations were acknowledged", self.acknowledged))
+        } else if self.faults.is_empty() {
+            Verdict::Vacuous("no fault was seen to work".to_owned())
+        } else {
+            Verdict::Passed
+        };
+    }
+
+    /// Whether the drill may pass with it.
+    pub fn is_fine(&self) -> bool {
+        matches!(self.verdict, Verdict::Passed | Verdict::Skipped(_))
+    }
+}
+
+/// The table, in Markdown.
+pub fn table(reports: &[Report]) -> String {
+    let mut text = "| case | product | seed | acknowledged | lost | doubled | inversions | late | recovery s | result |\n\
+                    |---|---|--:|--:|--:|--:|--:|--:|--:|---|\n"
+        .to_owned();
+    for report in reports {
+        let recovery = report.recovery.map_or_else(String::new, |seconds| format!("{seconds:.1}"));
+        let result = match &report.verdict {
+            Verdict::Passed => "ok".to_owned(),
+            Verdict::Failed => "FAILED".to_owned(),
+            Verdict::Vacuous(why) => format!("VACUOUS: {why}"),
+            Verdict::Skipped(why) => format!("skipped: {}", why.trim()),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {recovery} | {result} |",
+            report.case,
+            report.setup.name(),
+            report.seed,
+            report.acknowledged,
+            report.lost,
+            report.doubled,
+            report.inversions,
+            report.late,
+        );
+    }
+    text
+}
