@@ -1,7 +1,10 @@
 //! The project's own commands. `cargo xtask --help` lists them.
 
+mod binaries;
 mod ci;
+mod drill;
 mod environment;
+mod exit;
 mod process;
 mod progress;
 mod services;
@@ -13,6 +16,7 @@ mod workspace;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use exit::Exit;
 use progress::Progress;
 use workspace::Workspace;
 
@@ -27,6 +31,8 @@ struct Arguments {
 enum Command {
     /// Run every test against real services, which it starts itself
     Test(test::Options),
+    /// Break the product and everything around it under load, and count what was lost: a table of zeros
+    Drill(drill::Options),
     /// Start, stop and find the services that tests and benchmarks use
     #[command(subcommand)]
     Services(services::Command),
@@ -43,7 +49,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            error.downcast_ref().map_or(ExitCode::FAILURE, |exit: &Exit| ExitCode::from(exit.code))
         }
     }
 }
@@ -53,6 +59,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     let progress = Progress::start();
     match command {
         Command::Test(options) => test::run(&workspace, options, &progress),
+        Command::Drill(options) => drill::run(&workspace, options, &progress),
         Command::Services(command) => services::run(&workspace, command, &progress),
         Command::Ci => ci::everything(&workspace, &progress),
         Command::Lint => ci::lint(&workspace, &progress),

@@ -43,26 +43,20 @@ impl Workspace {
 
     /// The names of a package's integration tests.
     pub fn test_targets(&self, package: &str) -> Result<Vec<String>> {
-        #[derive(Deserialize)]
-        struct Metadata {
-            packages: Vec<Package>,
-        }
-        #[derive(Deserialize)]
-        struct Package {
-            name: String,
-            targets: Vec<Target>,
-        }
-        #[derive(Deserialize)]
-        struct Target {
-            name: String,
-            kind: Vec<String>,
-        }
-        let json = process::must(self.cargo("metadata").args(["--no-deps", "--format-version", "1"]))?;
-        let metadata: Metadata = serde_json::from_str(&json).context("could not read `cargo metadata`")?;
-        let found = metadata.packages.into_iter().find(|found| found.name == package);
+        let found = self.metadata()?.packages.into_iter().find(|found| found.name == package);
         let targets = found.with_context(|| format!("there is no package {package}"))?.targets;
         let tests = targets.into_iter().filter(|target| target.kind.iter().any(|kind| kind == "test"));
         Ok(tests.map(|target| target.name).collect())
+    }
+
+    /// Where cargo puts what it builds.
+    pub fn target_folder(&self) -> Result<PathBuf> {
+        Ok(self.metadata()?.target_directory)
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
+        let json = process::must(self.cargo("metadata").args(["--no-deps", "--format-version", "1"]))?;
+        serde_json::from_str(&json).context("could not read `cargo metadata`")
     }
 
     /// The folder of one service: its state, and its data where possible.
@@ -79,6 +73,24 @@ impl Workspace {
     pub fn tag(&self) -> String {
         format!("taskpost-{:016x}", fnv1a(&self.root))
     }
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    target_directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
 }
 
 /// FNV-1a: unlike the standard library's hasher it is the same under every compiler.

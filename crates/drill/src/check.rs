@@ -13,6 +13,8 @@ mod order;
 mod queues;
 mod reach;
 mod received;
+#[cfg(test)]
+mod scratch;
 mod silent;
 #[cfg(test)]
 mod sound;

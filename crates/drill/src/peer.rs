@@ -1,9 +1,9 @@
-//! The peer: the same service built the common way, so that a reader sees what ours buys. It is written as a good
-//! engineer writes it on an ordinary day, in two ways, and is killed as ours is.
+//! The peer: the same service built the common way, so that a reader sees what ours buys. It is written as a
+//! good engineer writes it on an ordinary day, in two ways, and is killed as ours is.
 //!
 //! ```text
-//! outbox    POST /tasks ─ tasks + outbox in one transaction ─▶ reader, `id > last` ─▶ queue ─▶ worker ─▶ receiver
-//! publish   POST /tasks ─ tasks in one transaction, then ──────────────────────────▶ queue ─▶ worker ─▶ receiver
+//! outbox   POST /tasks ─ task + outbox, one commit ─▶ reader, `id > last` ─▶ queue ─▶ worker ─▶ receiver
+//! publish  POST /tasks ─ task, one commit, then ──────────────────────────▶ queue ─▶ worker ─▶ receiver
 //! ```
 
 mod api;
@@ -86,8 +86,8 @@ pub struct Row {
     pub doubled: usize,
 }
 
-/// Loads and kills the peer, once for each row whose name, `peer outbox api` say, contains `only`. The services are those
-/// of `TASKPOST_TEST_POSTGRES_URL` and `TASKPOST_TEST_RABBITMQ_URL`; two rows of each way kill them.
+/// Loads and kills the peer, once for each row whose name, `peer outbox api` say, contains `only`. The services
+/// are those of `TASKPOST_TEST_POSTGRES_URL` and `TASKPOST_TEST_RABBITMQ_URL`; two rows of each way kill them.
 pub async fn run(seed: u64, only: Option<&str>) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &way in Way::value_variants() {

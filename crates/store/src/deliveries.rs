@@ -148,8 +148,7 @@ pub async fn claim(
 /// Ends every lease, so that what was being sent falls due at once; gives how many there were. For whoever knows that
 /// nobody is sending: the one process on its SQLite file, as it starts.
 pub async fn end_leases(db: &Db, now: DateTime<Utc>) -> Result<u64, StoreError> {
-    const SQL: &str =
-        "UPDATE deliveries SET due_at = $1, updated_at = $1 WHERE finished_at IS NULL AND state = 'sending' AND due_at > $1";
+    const SQL: &str = "UPDATE deliveries SET due_at = $1, updated_at = $1 WHERE finished_at IS NULL AND state = 'sending' AND due_at > $1";
     let mut tx = db.begin().await?;
     let ended = on!(tx, |c| sqlx::query(SQL).bind(now).execute(c).await?.rows_affected());
     tx.commit().await?;

@@ -122,7 +122,10 @@ pub async fn start(
         // SQLite has one process, so whoever was sending is dead.
         let ended = deliveries::end_leases(&db, clock.now()).await?;
         if ended > 0 {
-            tracing::info!(ended, "deliveries that were being sent when the last process ended are sent again");
+            tracing::info!(
+                ended,
+                "deliveries that were being sent when the last process ended are sent again"
+            );
         }
     }
     if let Some(queue) = &ports.queue {

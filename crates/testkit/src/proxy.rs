@@ -1,4 +1,4 @@
-//! A network that fails when told to: a TCP proxy before one service, whose faults change while connections are open.
+//! A network that fails when told to: a proxy before one service. Faults change while connections are open.
 
 mod lane;
 mod pump;
@@ -57,7 +57,7 @@ struct Orders {
 }
 
 impl FaultProxy {
-    /// Stands before `target`, on a free port of this machine. There is no fault yet, and `target` need not be there.
+    /// Stands before `target`, on a free port of this machine, without a fault. `target` may be away.
     pub async fn start(target: SocketAddr) -> Self {
         Self::listen((Ipv4Addr::LOCALHOST, 0).into(), target).await
     }
@@ -80,8 +80,8 @@ impl FaultProxy {
         self.address
     }
 
-    /// From now on these are the faults, and no others, for open and for new connections. When this returns, no byte
-    /// passes by the old ones any more; bytes that wait go by the new ones.
+    /// From now on these are the faults, and no others, for open and for new connections. When this returns,
+    /// no byte passes by the old ones any more; bytes that wait go by the new ones.
     pub fn set(&self, toxics: Toxics) {
         self.shared.orders.send_modify(|orders| {
             orders.toxics = toxics;
@@ -115,8 +115,8 @@ impl FaultProxy {
         self.shared.passed(direction).load(SeqCst)
     }
 
-    /// How often a fault did something: connections refused, cut and reset, and pieces of what was sent that were held
-    /// back, delayed or sliced when their turn came. A fault that nobody felt has none.
+    /// How often a fault did something: connections refused, cut and reset, and pieces of what was sent that
+    /// were held back, delayed or sliced when their turn came. A fault that nobody felt has none.
     pub fn hits(&self) -> u64 {
         self.shared.hits.load(SeqCst)
     }
@@ -202,7 +202,7 @@ async fn carry(open: Open, resets: u64, mut client: TcpStream, target: SocketAdd
         }
         return reset(&client);
     };
-    // Or slices would be put together again. A socket that refuses is closed already, and its pump will see it.
+    // Or slices would be put together again. If a socket refuses, it is closed, and its pump will see it.
     let _ = client.set_nodelay(true).and(server.set_nodelay(true));
     if !pump::both_ways(&mut client, &mut server, resets, shared).await {
         reset(&client);

@@ -250,7 +250,10 @@ impl Server {
     }
 
     /// The rows of a query that gives a text and a number.
-    pub async fn rows(&self, sql: &str) -> Result<Vec<(String, i64)>, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn rows(
+        &self,
+        sql: &str,
+    ) -> Result<Vec<(String, i64)>, Box<dyn std::error::Error + Send + Sync>> {
         let db = self.try_open_store().await?;
         let rows = database::rows(&db, sql).await;
         db.close().await;
@@ -405,7 +408,13 @@ fn build() -> PathBuf {
     let profile = folder.expect("the folder of the profile");
     let target = profile.parent().expect("the target folder");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--workspace", "--bin", "taskpost"]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+        "build",
+        "--quiet",
+        "--workspace",
+        "--bin",
+        "taskpost",
+    ]);
     // As in `cargo xtask test`: with other features than the tests have, cargo would build everything once more.
     cargo.args(["--exclude", "taskpost-loadtest", "--test", "testkit", "--target-dir"]).arg(target);
     if profile.ends_with("release") {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::native;
 use super::report::{Condition, Report};
 use super::state::{How, State};
-use super::{Service, docker, external};
+use super::{Service, disk, docker, external};
 use crate::environment;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
@@ -59,6 +59,9 @@ impl Service {
             How::Native => {
                 self.resume(&state, progress)?;
                 self.native_down(&state, progress)?;
+                if purge {
+                    disk::forget(self, &state)?;
+                }
             }
         }
         if purge {

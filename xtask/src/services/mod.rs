@@ -5,6 +5,7 @@
 
 mod account;
 mod apt;
+mod disk;
 mod docker;
 mod external;
 mod faults;
@@ -29,16 +30,18 @@ pub mod settings {
 }
 
 use std::fs::{self, File, TryLockError};
+use std::process::Command as Process;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 
 use crate::progress::Progress;
-use crate::workspace::Workspace;
+use crate::workspace::{CHECKOUT, Workspace};
+use disk::Disk;
 pub use docker::has_compose;
 pub use service::Service;
-use state::State;
+use state::{How, State};
 
 /// What `cargo xtask services` may be told.
 #[derive(Subcommand)]
@@ -85,6 +88,13 @@ pub enum Command {
         /// Which
         service: Service,
     },
+    /// Do something to the disk of postgres or rabbitmq, as a fault; the exit code is 3 where that cannot be done
+    Disk {
+        /// What
+        disk: Disk,
+        /// Of which
+        service: Service,
+    },
 }
 
 /// Runs the command.
@@ -101,6 +111,7 @@ pub fn run(workspace: &Workspace, command: &Command, progress: &Progress) -> Res
         Command::Kill { service } => fault(workspace, *service, faults::kill, progress),
         Command::Pause { service } => fault(workspace, *service, faults::pause, progress),
         Command::Resume { service } => fault(workspace, *service, faults::resume, progress),
+        Command::Disk { disk, service } => change_disk(workspace, *service, *disk, progress),
         Command::Env => {
             print!("{}", exports(workspace)?);
             Ok(())
@@ -126,20 +137,57 @@ pub fn down(workspace: &Workspace, wanted: &[Service], purge: bool, progress: &P
     gather(each(wanted, |service| service.down(workspace, purge, progress))).map(drop)
 }
 
-/// A service that somebody else runs, if one is.
-pub fn external(workspace: &Workspace) -> Result<Option<Service>> {
+/// Fails when somebody else runs one of them: what kills servers may only kill ours.
+pub fn must_be_ours(workspace: &Workspace) -> Result<()> {
     for service in Service::ALL {
         if service.given(State::load(workspace, service)?.as_ref()).is_some() {
-            return Ok(Some(service));
+            bail!("servers are killed here, so all must be ours; unset {}", service.variable());
         }
     }
-    Ok(None)
+    Ok(())
 }
 
-type Fault = fn(&Workspace, Service, &State) -> Result<&'static str>;
+/// Tells a command where the services are. The product's own variables are hidden from it and each service is named by
+/// its `TASKPOST_TEST_…` variable instead, so that what is embedded stays so. To do faults, to these services and no
+/// others, it is given the program that runs now.
+pub fn name(workspace: &Workspace, command: &mut Process, services: &[(Service, String)]) -> Result<()> {
+    for (service, url) in services {
+        command.env_remove(service.variable()).env(service.test_variable(), url);
+    }
+    let kafka = State::load(workspace, Service::Kafka)?;
+    match kafka.filter(|state| state.how == How::Native && Service::Kafka.given(Some(state)).is_none()) {
+        Some(state) => command.env(kafka::PROXIED, kafka::proxied(&state)?),
+        None => command.env_remove(kafka::PROXIED),
+    };
+    command.env("TASKPOST_XTASK", std::env::current_exe().context("could not find xtask itself")?);
+    command.env(CHECKOUT, &workspace.root);
+    Ok(())
+}
+
+/// Undoes every fault, whatever of it is left.
+pub fn restore(workspace: &Workspace, progress: &Progress) -> Result<()> {
+    // On a full disk Postgres may not even start; mostly there is none to make room on.
+    let _none = change_disk(workspace, Service::Postgres, Disk::Free, progress);
+    up(workspace, &[], progress)?;
+    for service in disk::WITH_FAULTS {
+        if State::load(workspace, service)?.is_some_and(|state| state.how == How::Native) {
+            change_disk(workspace, service, Disk::Normal, progress)?;
+        }
+    }
+    Ok(())
+}
+
+fn change_disk(workspace: &Workspace, service: Service, disk: Disk, progress: &Progress) -> Result<()> {
+    fault(workspace, service, |_, service, state| disk::change(disk, service, state), progress)
+}
 
 /// Does something bad to a service of ours, or makes up for it.
-fn fault(workspace: &Workspace, service: Service, fault: Fault, progress: &Progress) -> Result<()> {
+fn fault(
+    workspace: &Workspace,
+    service: Service,
+    fault: impl Fn(&Workspace, Service, &State) -> Result<&'static str>,
+    progress: &Progress,
+) -> Result<()> {
     let _lock = lock(workspace, progress)?;
     let (name, state) = (service.name(), State::load(workspace, service)?);
     if service.given(state.as_ref()).is_some() {

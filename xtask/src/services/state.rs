@@ -73,12 +73,21 @@ impl State {
         self.other_ports
             .get(index)
             .copied()
-            .context("its state is of an older version; purge it and start anew")
+            .context("its state is of an older version; start it again to complete it")
+    }
+
+    /// Whether it has all its ports: one that an older version has set up may want more now.
+    pub fn is_complete(&self, service: Service) -> bool {
+        self.other_ports.len() >= service.other_ports()
     }
 
     /// Before a start: if somebody has taken one of its ports meanwhile, it gets others. A moment is waited first, as
     /// what was killed just now may still hold them.
     pub fn keep_or_choose_ports(&mut self, service: Service) -> Result<()> {
+        if !self.is_complete(service) {
+            self.other_ports = complete(service, self.port, std::mem::take(&mut self.other_ports))?;
+            self.save()?;
+        }
         let deadline = Instant::now() + Duration::from_secs(5);
         while !self.ports_are_free() {
             if Instant::now() > deadline {
@@ -145,11 +154,15 @@ const FILE: &str = "state.json";
 /// The port for its clients, and the others it needs, all free.
 fn choose_ports(service: Service) -> Result<(u16, Vec<u16>)> {
     let first = port::choose(service.first_port())?;
-    let mut others = Vec::new();
-    for _ in 0..service.other_ports() {
+    Ok((first, complete(service, first, Vec::new())?))
+}
+
+/// These ports, and those that are missing.
+fn complete(service: Service, first: u16, mut others: Vec<u16>) -> Result<Vec<u16>> {
+    while others.len() < service.other_ports() {
         others.push(port::choose(others.last().map_or(first, |last| *last) + 1)?);
     }
-    Ok((first, others))
+    Ok(others)
 }
 
 /// 128 random bits in hex, so that a URL needs no escapes.
@@ -204,6 +217,22 @@ mod tests {
         let mut all = [&[first], &others[..]].concat();
         all.dedup();
         assert_eq!(all.len(), 1 + others.len());
+    }
+
+    #[test]
+    fn a_state_with_too_few_ports_keeps_them_and_gets_the_rest() {
+        let workspace = workspace("older");
+        let mut state = State::new(&workspace, Service::Kafka, How::Native).unwrap();
+        let (first, others) = (state.port, state.other_ports.clone());
+        assert!(state.is_complete(Service::Kafka));
+        state.other_ports.truncate(1);
+        assert!(!state.is_complete(Service::Kafka));
+        state.keep_or_choose_ports(Service::Kafka).unwrap();
+        assert_eq!((state.port, state.other_ports[0]), (first, others[0]));
+        let found = State::load(&workspace, Service::Kafka).unwrap().unwrap();
+        assert!(found.is_complete(Service::Kafka));
+        assert_eq!(found.other_ports, state.other_ports);
+        fs::remove_dir_all(&workspace.root).unwrap();
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Combination {
     Full,
     /// The same, while servers are killed and paused
     Faults,
+    /// The drill's short set, which counts as one test
+    Drill,
 }
 
 /// What runs when nothing else is said.
@@ -34,6 +36,7 @@ pub const ALL: &[Combination] = &[
     Combination::Redis,
     Combination::Full,
     Combination::Faults,
+    Combination::Drill,
 ];
 
 /// The end-to-end tests' variable: a comma list of the parts that are servers.
@@ -43,20 +46,20 @@ const EVERY_PART: &str = "kafka,rabbitmq,redis";
 const FAULTS: &str = "faults";
 
 impl Combination {
-    /// Tells `cargo test` which tests to run, and the tests which parts to use.
+    /// Tells `cargo test`, which the drill does without, which tests to run, and the tests which parts to use.
     pub fn tell(self, cargo: &mut Command, suite: &[String]) {
         match self.parts() {
             Some(parts) => cargo.env(PARTS, parts),
             None => cargo.env_remove(PARTS),
         };
         let targets = match self {
-            Self::Workspace => Vec::new(),
+            Self::Workspace | Self::Drill => Vec::new(),
             Self::Faults => vec![FAULTS],
             _ => suite.iter().map(String::as_str).collect(),
         };
         cargo.args(targets.iter().flat_map(|target| ["--test", target]));
         match self {
-            Self::Workspace => {}
+            Self::Workspace | Self::Drill => {}
             Self::Embedded | Self::Kafka | Self::Rabbitmq | Self::Redis => {
                 cargo.args(["--", "sqlite"]);
             }
@@ -71,7 +74,7 @@ impl Combination {
 
     fn parts(self) -> Option<&'static str> {
         match self {
-            Self::Workspace | Self::Embedded | Self::Postgres => None,
+            Self::Workspace | Self::Embedded | Self::Postgres | Self::Drill => None,
             Self::Kafka => Some("kafka"),
             Self::Rabbitmq => Some("rabbitmq"),
             Self::Redis => Some("redis"),

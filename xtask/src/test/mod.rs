@@ -3,15 +3,15 @@
 mod combination;
 mod counts;
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::binaries::{self, ALL_PACKAGES, BINARY};
 use crate::progress::Progress;
-use crate::services::{self, Service};
-use crate::workspace::{CHECKOUT, Workspace};
+use crate::workspace::Workspace;
+use crate::{drill, process, services};
 use combination::Combination;
 use counts::Counts;
 
@@ -47,12 +47,13 @@ pub fn run(workspace: &Workspace, options: &Options, progress: &Progress) -> Res
 }
 
 fn run_with_arguments(workspace: &Workspace, extra: &[String], progress: &Progress) -> Result<()> {
-    let services = services::up(workspace, &[], progress)?;
     let mut cargo = workspace.cargo("test");
     if !names_a_package(extra) {
-        cargo.args(ALL_PACKAGES);
+        let release = own(extra).any(|word| word == "--release" || word == "-r");
+        cargo.args(ALL_PACKAGES).env(BINARY, product(workspace, release, progress)?);
     }
-    name_services(workspace, cargo.args(extra), &services)?;
+    let services = services::up(workspace, &[], progress)?;
+    services::name(workspace, cargo.args(extra), &services)?;
     progress.step("cargo test");
     process::show(&mut cargo)
 }
@@ -60,11 +61,12 @@ fn run_with_arguments(workspace: &Workspace, extra: &[String], progress: &Progre
 /// Every combination runs, whatever became of those before.
 fn run_combinations(workspace: &Workspace, wanted: &[Combination], progress: &Progress) -> Result<()> {
     let suite = workspace.test_targets("taskpost-testkit")?;
+    let product = product(workspace, false, progress)?;
     let mut rows = Vec::new();
     for combination in wanted {
         progress.step(&format!("testing: {combination}"));
         let started = Instant::now();
-        let result = run_combination(workspace, *combination, &suite, progress);
+        let result = run_combination(workspace, *combination, &suite, &product, progress);
         rows.push(Row { name: combination.to_string(), result, seconds: started.elapsed().as_secs_f64() });
     }
     print!("{}", table(&rows));
@@ -79,38 +81,38 @@ fn run_combination(
     workspace: &Workspace,
     combination: Combination,
     suite: &[String],
+    product: &Path,
     progress: &Progress,
 ) -> Result<Counts> {
-    let external = services::external(workspace)?.filter(|_| combination == Combination::Faults);
-    if let Some(service) = external {
-        bail!("these tests kill servers, so all must be ours; unset {}", service.variable());
+    if combination == Combination::Faults {
+        services::must_be_ours(workspace)?;
+    }
+    if combination == Combination::Drill {
+        drill::run(workspace, &drill::Options::short(), progress)?;
+        return Ok(Counts { passed: 1, ..Counts::default() });
     }
     // The tests before may have left one of them dead.
     let services = services::up(workspace, &[], progress)?;
     let mut cargo = workspace.cargo("test");
     // The same packages each time: cargo would otherwise choose other features, and build everything anew.
     combination.tell(cargo.args(ALL_PACKAGES).arg("--no-fail-fast"), suite);
-    name_services(workspace, &mut cargo, &services)?;
+    services::name(workspace, cargo.env(BINARY, product), &services)?;
     let (ok, counts) = counts::run(&mut cargo)?;
     if ok { Ok(counts) } else { Err(counts.into()) }
 }
 
-const ALL_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "taskpost-loadtest"];
-
-/// Fault tests kill and start services, these and no others, by the program that runs the tests.
-fn name_services(workspace: &Workspace, cargo: &mut Command, services: &[(Service, String)]) -> Result<()> {
-    for (service, url) in services {
-        cargo.env_remove(service.variable()).env(service.test_variable(), url);
-    }
-    cargo.env("TASKPOST_XTASK", std::env::current_exe().context("could not find xtask itself")?);
-    cargo.env(CHECKOUT, &workspace.root);
-    Ok(())
+/// The product's binary, built once for all tests that start it.
+fn product(workspace: &Workspace, release: bool, progress: &Progress) -> Result<PathBuf> {
+    Ok(binaries::build(workspace, &["taskpost"], release, progress)?.join("taskpost"))
 }
 
-/// Whether cargo's own arguments (those before a `--`) choose packages.
+/// Cargo's own arguments: those before a `--`.
+fn own(extra: &[String]) -> impl Iterator<Item = &String> {
+    extra.iter().take_while(|word| *word != "--")
+}
+
 fn names_a_package(extra: &[String]) -> bool {
-    let own = extra.iter().take_while(|word| *word != "--");
-    own.into_iter().any(|word| word.starts_with("-p") || word.starts_with("--package"))
+    own(extra).any(|word| word.starts_with("-p") || word.starts_with("--package"))
 }
 
 struct Row {

@@ -12,6 +12,7 @@ const CONSUMERS: &str = "taskpost-consumers";
 const WORKERS: &str = "taskpost-workers";
 const PRODUCT: &str = "taskpost";
 const TESTKIT: &str = "taskpost-testkit";
+const DRILL: &str = "taskpost-drill";
 
 /// Every crate of the workspace and the crates it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -24,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (WORKERS, &[TRACKER, PORTS, STORE, COMMON]),
     (PRODUCT, &[API, CONSUMERS, WORKERS, TRACKER, PORTS, STORE, COMMON]),
     (TESTKIT, &[PRODUCT, API, CONSUMERS, WORKERS, TRACKER, PORTS, STORE, COMMON]),
+    (DRILL, &[TESTKIT, PRODUCT, API, CONSUMERS, WORKERS, TRACKER, PORTS, STORE, COMMON]),
     ("taskpost-loadtest", &[COMMON]),
     ("xtask", &[]),
 ];
@@ -31,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// These stay apart from the product's tests as well.
 const NO_TESTKIT: [&str; 2] = ["taskpost-loadtest", "xtask"];
 
-/// The arrows hold, for normal, dev- and build-dependencies; testkit is for tests only.
+/// The arrows hold, for normal, dev- and build-dependencies; testkit is for tests and the drill only.
 pub fn crates_only_use_those_to_their_right(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for package in &tree.packages {
@@ -76,6 +78,7 @@ mod tests {
             "taskpost: taskpost-api taskpost-workers taskpost-common dev=taskpost-testkit",
             "taskpost-api: taskpost-tracker taskpost-common axum",
             "taskpost-store: taskpost-common sqlx dev=taskpost-testkit",
+            "taskpost-drill: taskpost-testkit taskpost-store",
             "xtask: anyhow",
         ];
         assert_eq!(check(&fine), Vec::<String>::new());
@@ -91,6 +94,8 @@ mod tests {
             "taskpost-api: taskpost-testkit",
             "taskpost-loadtest: dev=taskpost-testkit",
             "xtask: taskpost-common",
+            "taskpost-testkit: taskpost-drill",
+            "taskpost: dev=taskpost-drill",
             "taskpost-new: anyhow",
         ] {
             assert_eq!(check(&[wrong]).len(), 1, "{wrong}");

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use super::compose::is_pinned;
+use super::features::CRASH_POINTS;
 use super::tree::Tree;
 
 const FILE: &str = "Dockerfile";
@@ -18,6 +19,7 @@ pub fn the_image_is_sound(tree: &Tree) -> Vec<Finding> {
     problems.extend(last_stage(&instructions));
     problems.extend(instructions.iter().filter_map(secret));
     problems.extend(instructions.iter().filter_map(packages));
+    problems.extend(instructions.iter().filter_map(build));
     let ignored: Vec<&str> = text(IGNORE).unwrap_or_default().lines().collect();
     let missing = IGNORED.iter().filter(|name| !ignored.contains(name));
     problems.extend(missing.map(|name| format!("{IGNORE} does not leave out {name}")));
@@ -86,12 +88,31 @@ fn packages((word, rest): &Instruction) -> Option<String> {
         .then(|| "apt-get install without --no-install-recommends, or without deleting its lists".to_owned())
 }
 
+/// Cargo adds up the features of all packages it builds together, so those for tests stay out only when the product is
+/// built alone.
+fn build((word, rest): &Instruction) -> Option<String> {
+    let mut words = rest.split_whitespace().skip_while(|word| *word != "cargo").skip(1);
+    if word != "RUN" || words.next() != Some("build") {
+        return None;
+    }
+    let words: Vec<&str> = words.take_while(|word| !["&&", "||", ";"].contains(word)).collect();
+    let after = |names: [&str; 2]| {
+        let pairs = words.windows(2).filter(move |pair| names.contains(&pair[0]));
+        pairs.map(|pair| pair[1]).collect::<Vec<_>>()
+    };
+    let alone = after(["--package", "-p"]) == ["taskpost"];
+    let asked = after(["--features", "-F"]).iter().any(|features| features.contains(CRASH_POINTS));
+    (!alone || asked || words.contains(&"--all-features"))
+        .then(|| format!("cargo build is not of taskpost alone without {CRASH_POINTS}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const FINE: &str = "# syntax=docker/dockerfile:1.7\nFROM rust:1.95 AS build\nRUN apt-get install -y \\\n    # why\n    \
                         --no-install-recommends a && rm -rf /var/lib/apt/lists/*\nFROM build AS more\n\
+                        RUN touch a \\\n && cargo build --release --package taskpost --features kafka-tls\n\
                         FROM debian:bookworm-slim\nUSER taskpost\nENV A=b\nHEALTHCHECK CMD c\n";
 
     fn said(dockerfile: &str, ignore: &str) -> Vec<String> {
@@ -112,6 +133,14 @@ mod tests {
             ("ENV A=b", "ENV A=b JWT_SECRET=c", "ENV JWT_SECRET puts a secret"),
             ("ENV A=b", "ARG DB_PASSWORD", "ARG DB_PASSWORD puts a secret"),
             ("--no-install-recommends", "", "apt-get install without"),
+            ("--package taskpost", "--workspace", "cargo build is not of taskpost alone"),
+            ("--package taskpost", "-p taskpost -p taskpost-testkit", "cargo build is not of taskpost alone"),
+            (
+                "kafka-tls",
+                "kafka-tls,crash-points",
+                "cargo build is not of taskpost alone without crash-points",
+            ),
+            ("--release", "--release --all-features", "cargo build is not of taskpost alone"),
         ] {
             assert!(FINE.contains(right), "{right}");
             let found = said(&FINE.replace(right, wrong), &ignore);

@@ -44,10 +44,17 @@ const CHECKS: &[(&str, Check)] = &[
     }),
 ];
 
-/// The image makes `a.b=c` of KAFKA_A_B=c. Addresses, folders and memory are each way's own.
+/// The image makes `a.b=c` of KAFKA_A_B=c. Addresses, folders and memory are each way's own; natively there is one
+/// listener more, for a fault proxy.
 fn kafka(service: &Service) -> Vec<String> {
-    const OWN: [&str; 5] =
-        ["listeners", "advertised.listeners", "controller.quorum.voters", "log.dirs", "heap.opts"];
+    const OWN: [&str; 6] = [
+        "listeners",
+        "advertised.listeners",
+        "listener.security.protocol.map",
+        "controller.quorum.voters",
+        "log.dirs",
+        "heap.opts",
+    ];
     let name = |variable: &str| Some(variable.strip_prefix("KAFKA_")?.to_lowercase().replace('_', "."));
     let set: Vec<(String, &str)> = service
         .environment

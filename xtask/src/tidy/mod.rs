@@ -4,6 +4,7 @@ mod arrows;
 mod compose;
 mod dockerfile;
 mod docs;
+mod features;
 mod infra;
 mod migrations;
 mod owners;
@@ -31,6 +32,7 @@ type Check = fn(&Tree) -> Vec<Finding>;
 const CHECKS: &[Check] = &[
     arrows::crates_only_use_those_to_their_right,
     owners::each_library_stays_in_its_crate,
+    features::crash_points_are_for_tests,
     text::no_sql_outside_the_store,
     text::no_path_of_somebodys_machine,
     text::no_registry_host,

@@ -6,10 +6,10 @@ use super::tree::Tree;
 /// A library and the crates that may use it. Brokers are reached through ports; `common` does no I/O.
 const OWNERS: &[(&str, &[&str])] = &[
     ("backoff", &["taskpost-common"]),
-    ("sqlx", &["taskpost-store", "taskpost-testkit"]),
-    ("axum", &["taskpost-api", "taskpost-testkit"]),
-    ("rdkafka", &["taskpost-ports", "taskpost-testkit"]),
-    ("lapin", &["taskpost-ports", "taskpost-testkit"]),
+    ("sqlx", &["taskpost-store", "taskpost-testkit", "taskpost-drill"]),
+    ("axum", &["taskpost-api", "taskpost-testkit", "taskpost-drill"]),
+    ("rdkafka", &["taskpost-ports", "taskpost-testkit", "taskpost-drill"]),
+    ("lapin", &["taskpost-ports", "taskpost-testkit", "taskpost-drill"]),
     ("redis", &["taskpost-ports", "taskpost-testkit"]),
 ];
 
@@ -47,6 +47,7 @@ mod tests {
             "taskpost-store: sqlx",
             "taskpost-api: axum",
             "taskpost-ports: dev=sqlx",
+            "taskpost-drill: sqlx axum lapin rdkafka",
         ]);
         assert_eq!(each_library_stays_in_its_crate(&fine), []);
         for wrong in [

@@ -1,6 +1,6 @@
 //! What the checks look at: the text git has or would have, and the crates cargo knows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
@@ -36,6 +36,8 @@ pub struct Package {
     pub name: String,
     /// What its Cargo.toml names.
     pub dependencies: Vec<Dependency>,
+    /// Its features, and what each turns on.
+    pub features: BTreeMap<String, Vec<String>>,
 }
 
 /// A line of a Cargo.toml.
@@ -45,6 +47,8 @@ pub struct Dependency {
     pub name: String,
     /// None is a normal one; else `dev` or `build`.
     pub kind: Option<String>,
+    /// The features it is asked for.
+    pub features: Vec<String>,
 }
 
 impl Tree {
@@ -124,15 +128,19 @@ impl Tree {
         tree
     }
 
-    /// A tree of these crates: "a: b c" is a crate with two dependencies, of which "dev=c" is a dev-dependency.
+    /// A tree of these crates: "a: b c" is a crate with two dependencies, of which "dev=c" is a dev-dependency and
+    /// "c+f" one with a feature.
     pub fn of_packages(lines: &[&str]) -> Self {
-        let dependency = |word: &str| match word.split_once('=') {
-            Some((kind, name)) => Dependency { name: name.to_owned(), kind: Some(kind.to_owned()) },
-            None => Dependency { name: word.to_owned(), kind: None },
+        let dependency = |word: &str| {
+            let (kind, rest) = word.split_once('=').map_or((None, word), |(kind, rest)| (Some(kind), rest));
+            let mut words = rest.split('+').map(str::to_owned);
+            let name = words.next().unwrap();
+            Dependency { name, kind: kind.map(str::to_owned), features: words.collect() }
         };
         let package = |line: &&str| {
             let (name, rest) = line.split_once(':').unwrap();
-            Package { name: name.to_owned(), dependencies: rest.split_whitespace().map(dependency).collect() }
+            let dependencies = rest.split_whitespace().map(dependency).collect();
+            Package { name: name.to_owned(), dependencies, features: BTreeMap::new() }
         };
         Self { packages: lines.iter().map(package).collect(), ..Self::default() }
     }

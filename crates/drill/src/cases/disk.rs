@@ -64,7 +64,7 @@ async fn postgres(arena: &Arena) -> Result<(), String> {
         move_tables(arena, "pg_default").await;
         told(service, "normal").await;
     };
-    let noticed = healed(drilled, cleared).await;
+    let noticed = Box::pin(healed(drilled, cleared)).await;
     if !noticed.unserved.is_empty() {
         noticed.mark(arena, "postgres: no room for tables, but tasks could be read");
     }
@@ -118,7 +118,7 @@ async fn embedded(arena: &Arena) -> Result<(), String> {
         server.restart().await;
         arena.history.mark(Mark::Up(name));
     };
-    let noticed = healed(drilled, cleared).await;
+    let noticed = Box::pin(healed(drilled, cleared)).await;
     if !noticed.unserved.is_empty() {
         noticed.mark(arena, "no room in the data folder, but tasks could be read");
     }

@@ -240,7 +240,7 @@ impl Asker {
         let key = {
             let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
             *count += 1;
-            format!("crowd {count}")
+            format!("crowd-{count}")
         };
         let body = json!({"title": key, "assignee_id": self.bob});
         let request = self.http.post("/v1/tasks", body).as_(&self.ada).key(&key);

@@ -131,7 +131,7 @@ async fn frozen(arena: &Arena) {
     server.signal("STOP");
     let answer = timeout(ANSWER, server.get("/health/live").try_send()).await;
     assert!(answer.is_err(), "{name} is frozen, and says {answer:?}");
-    arena.last(FROZEN - ANSWER).await;
+    arena.last(FROZEN.saturating_sub(ANSWER)).await;
     server.signal("CONT");
     history.mark(Mark::Up(name));
     history.mark(Mark::Fault(format!("{name}: frozen for {} s, and did not answer", FROZEN.as_secs())));

@@ -38,7 +38,7 @@ const IN_TIME: Duration = Duration::from_secs(10);
 /// By how many MiB a process may grow by all this.
 const GROWTH: u64 = 64;
 /// How long the bad ones may keep the queue busy.
-const LADDER: Duration = Duration::from_secs(120);
+const LADDER: Duration = Duration::from_mins(2);
 
 /// For each product.
 pub fn cases() -> Vec<Case> {

@@ -10,7 +10,7 @@ use crate::{history::Mark, services::Service, watch::Sight};
 const UNREADY_WITHIN: Duration = Duration::from_secs(5);
 /// How long it may take to see that the database is back.
 const READY_WITHIN: Duration = Duration::from_secs(10);
-/// A service that is started is there a little before whoever started it says so.
+/// At the end of its time away a service may be there already.
 const RETURNING: Duration = Duration::from_secs(3);
 /// A process that dies by itself is down a little before anybody sees it.
 const DYING: Duration = Duration::from_secs(1);
@@ -68,8 +68,7 @@ pub fn check(marks: &[(Duration, Mark)], sights: &BTreeMap<&'static str, Vec<Sig
         .filter(|service| *service != Service::Postgres)
         .flat_map(|service| away(marks, service))
         .collect();
-    // The database may be away for a reader until so long after its return.
-    let shadow: Vec<Window> = database.iter().map(|away| longer(*away)).collect();
+    let shadow: Vec<Window> = database.iter().map(|away| shadow(marks, *away)).collect();
     for (&name, sights) in sights {
         let looks = looks(marks, name, sights);
         let told = |look: &Look| format!("{name} at {:.1} s", look.during.from.as_secs_f64());
@@ -100,8 +99,11 @@ fn away(marks: &[(Duration, Mark)], service: Service) -> Vec<Window> {
     Window::of(marks, &Mark::Away(service), &Mark::Back(service))
 }
 
-fn longer(away: Window) -> Window {
-    Window { to: away.to.saturating_add(READY_WITHIN), ..away }
+/// With the time that a process may take to see the return. Whoever gives a service back marks that before, and makes the
+/// next mark once it has.
+fn shadow(marks: &[(Duration, Mark)], away: Window) -> Window {
+    let next = marks.iter().map(|(at, _)| *at).find(|at| *at > away.to);
+    Window { to: next.unwrap_or(away.to).saturating_add(READY_WITHIN), ..away }
 }
 
 /// The looks at a process while it could answer.
@@ -147,7 +149,7 @@ fn ready_without(looks: &[Look], away: Window) -> Vec<&Look> {
     let inside: Vec<&Look> = looks.iter().filter(|look| judged.contains(look.during)).collect();
     let is_ready = |look: &&Look| look.ready == Some(200);
     let mut wrong: Vec<&Look> = inside.into_iter().filter(is_ready).collect();
-    // At its end the database may be there already: a process that knew of the loss has seen it come back.
+    // A process that knew of the loss has seen it come back.
     let last_unready = looks.iter().filter(|look| away.contains(look.during)).rfind(|look| !is_ready(look));
     let returning = Window { from: away.to.saturating_sub(RETURNING), to: away.to };
     if let Some(unready) = last_unready {
@@ -203,6 +205,11 @@ mod tests {
         }
         let never = violations(&marks, &seen(|_| Some(200)));
         assert_eq!(never, [format!("{ready}: 60 (api at 15.0 s, api at 15.2 s, api at 15.5 s, …)")]);
+        // Starting it took 4 s.
+        let mut slow = marks.clone();
+        slow.push((secs(34.0), Mark::Healed));
+        assert_eq!(violations(&slow, &seen(unready(10.0, 43.0))), NONE);
+        assert_eq!(violations(&slow, &seen(unready(10.0, 44.5))), [format!("{late}: 1 (api at 44.2 s)")]);
         // It blinks.
         let blinks = seen(|at| unready(10.0, if (20.0..20.25).contains(&at) { 0.0 } else { 30.0 })(at));
         assert_eq!(violations(&marks, &blinks), [format!("{ready}: 1 (api at 20.0 s)")]);

@@ -86,8 +86,8 @@ impl Api {
         Ok(id)
     }
 
-    /// The task is stored when publishing fails, and an error would have the client create it a second time. So that is
-    /// logged, and the answer is 201 all the same: the common choice.
+    /// When publishing fails the task is stored, and an error would have the client create it a second time.
+    /// So the failure is logged, and the answer is 201 all the same: the common choice.
     async fn insert_then_publish(&self, task: &NewTask) -> sqlx::Result<Uuid> {
         let mut transaction = self.pool.begin().await?;
         let id = store::insert_task(&mut transaction, task.project_id, &task.title).await?;

@@ -26,7 +26,7 @@ pub(super) enum Kills {
 }
 
 impl Kills {
-    /// Those that make a row of a way. Without any, the one way is right and the other is what is looked at.
+    /// Those that make a row of a way: the reader, and nothing, only where there is an outbox.
     pub(super) fn of(way: Way) -> impl Iterator<Item = Self> {
         let processes = [Self::Nothing, Self::Api, Self::Reader, Self::Worker];
         let all = processes.into_iter().chain([Service::Postgres, Service::Rabbitmq].map(Self::Service));
@@ -43,7 +43,7 @@ impl Kills {
         }
     }
 
-    /// Kills and starts again. A process is killed a few times; a service once, as it needs seconds to return.
+    /// Kills and starts again: a process a few times, a service once, as it needs seconds to return.
     pub(super) async fn run(self, peer: &mut Peer, rng: &mut StdRng) -> anyhow::Result<()> {
         let end = Instant::now() + LOAD;
         match self {

@@ -55,8 +55,9 @@ impl Place {
 
     /// Removes everything, once nobody uses it any more.
     pub(super) async fn remove(&self) -> anyhow::Result<()> {
-        self.queue.remove().await?;
-        Ok(self.store.remove().await?)
+        let queue = self.queue.remove().await;
+        self.store.remove().await?;
+        queue
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `drill peer` with these arguments. What it logs is dropped: every failure it meets is one of ours.
+    /// Starts `drill peer` with these arguments. What it logs is dropped: the failures it meets are ours.
     pub(super) fn start(arguments: Vec<String>) -> anyhow::Result<Self> {
         Ok(Self { child: spawn(&arguments)?, arguments })
     }

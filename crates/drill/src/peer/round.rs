@@ -60,7 +60,7 @@ async fn play(place: &Place, way: Way, kills: Kills, seed: u64) -> anyhow::Resul
     Ok(count(way, kills, &acknowledged, &stored, &told(&sink)))
 }
 
-/// Creates tasks until the receiver is told of one: the peer is well, and what was sent before has had its turn.
+/// Creates tasks until the receiver is told of one: the peer is well, and what was sent before had its turn.
 async fn passes(peer: &mut Peer, load: &Load, sink: &WebhookSink) -> anyhow::Result<()> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {

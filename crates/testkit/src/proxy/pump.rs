@@ -21,7 +21,7 @@ use super::{
 /// How much is read at one time.
 const BUFFER: usize = 64 * 1024;
 
-/// Passes on what comes from either side until both have closed: true. Where it is false, both have to be reset.
+/// Passes on what comes from either side, until both have closed. If false, both have to be reset.
 pub(super) async fn both_ways(
     client: &mut TcpStream,
     server: &mut TcpStream,
@@ -95,7 +95,7 @@ impl Pump<'_> {
             let room = self.lane.room().min(BUFFER);
             tokio::select! {
                 read = self.from.read(&mut buffer[..room]), if room > 0 => {
-                    self.lane.come(piece(read, &buffer), Instant::now());
+                    self.lane.come(piece(&read, &buffer), Instant::now());
                 }
                 _ = self.orders.changed() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -145,10 +145,10 @@ impl Pump<'_> {
     }
 }
 
-fn piece(read: io::Result<usize>, buffer: &[u8]) -> Piece {
+fn piece(read: &io::Result<usize>, buffer: &[u8]) -> Piece {
     match read {
         Ok(0) => Piece::End,
-        Ok(count) => Piece::Bytes(buffer[..count].to_vec()),
+        Ok(count) => Piece::Bytes(buffer[..*count].to_vec()),
         Err(_) => Piece::Reset,
     }
 }

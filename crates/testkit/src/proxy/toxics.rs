@@ -14,8 +14,8 @@ pub enum Direction {
     Down,
 }
 
-/// What happens to the bytes of each connection in one direction; by default nothing. The ends of a stream, closed or
-/// reset, take their place among its bytes and share their fate.
+/// What happens to the bytes of each connection in one direction; by default nothing. The end of a stream,
+/// closed or reset, has its place behind its bytes and shares their fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Toxic {
     pub(super) latency: Duration,
@@ -37,15 +37,15 @@ impl Toxic {
         Self { bytes_per_second: Some(limit), ..Self::default() }
     }
 
-    /// Nothing passes, and the connection stays open: up to 1 MiB is taken and held back, also its end. So a peer that
-    /// has died seems to be alive.
+    /// Nothing passes, and the connection stays open: up to 1 MiB is taken and held back, and the end too.
+    /// So a peer that has died seems to be alive.
     pub fn hole() -> Self {
         Self { hole: true, ..Self::default() }
     }
 
-    /// The connection is reset on both sides when so many more bytes have passed, counted from when this is set or
-    /// from when the connection is made; with 0, at once. As on any network, a reset takes away what a receiver that
-    /// does not read has left in our socket.
+    /// The connection is reset on both sides as soon as so many more bytes have passed, counted from when it is
+    /// set, or from the connection's start; with 0, at once. A receiver gets all of them, unless it reads so
+    /// little that they were still in our socket.
     pub fn cut_after(bytes: u64) -> Self {
         Self { cut_after: Some(bytes), ..Self::default() }
     }

@@ -18,10 +18,9 @@ use crate::progress::Progress;
 
 /// One node has one copy of everything. The small numbers make groups join and the server come back quickly; a client
 /// that wants a topic makes it.
-pub const SETTINGS: [(&str, &str); 23] = [
+pub const SETTINGS: [(&str, &str); 22] = [
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
-    ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
     ("controller.listener.names", "CONTROLLER"),
     ("inter.broker.listener.name", "PLAINTEXT"),
     ("auto.create.topics.enable", "false"),
@@ -47,8 +46,14 @@ pub const SETTINGS: [(&str, &str); 23] = [
 /// Any 16 bytes in base64: there is one node, and it meets no other cluster.
 const CLUSTER: &str = "taskpost-infra-tests-A";
 
-/// The controller's.
-pub const OTHER_PORTS: usize = 1;
+/// The controller's, and the one for clients that come through a proxy.
+pub const OTHER_PORTS: usize = 2;
+
+/// Tells tests what [`proxied`] says.
+pub const PROXIED: &str = "TASKPOST_TEST_KAFKA_PROXIED";
+
+/// Where the proxy must listen. It is this machine as well, so whoever owns a port of 127.0.0.1 has it here too.
+const PROXY: &str = "127.0.0.2";
 
 /// How it runs natively. There is no package and so no user for it.
 pub const SERVER: Server =
@@ -57,6 +62,12 @@ pub const SERVER: Server =
 /// The brokers.
 pub fn url(state: &State) -> String {
     format!("127.0.0.1:{}", state.port)
+}
+
+/// `address,address`: where it listens for a proxy, and where its clients are told to find it, which is the proxy.
+pub fn proxied(state: &State) -> Result<String> {
+    let port = state.other_port(1)?;
+    Ok(format!("127.0.0.1:{port},{PROXY}:{port}"))
 }
 
 fn prepare(server: &Prepared, progress: &Progress) -> Result<Command> {
@@ -82,13 +93,18 @@ fn data(home: &Path) -> PathBuf {
 
 /// The server's settings as a file.
 fn settings(home: &Path, state: &State) -> Result<String> {
-    let (port, controller) = (state.port, state.other_port(0)?);
+    let (port, controller, proxied) = (state.port, state.other_port(0)?, state.other_port(1)?);
     let data = data(home);
     let data = data.to_str().context("the folder's name is not UTF-8")?;
     ensure!(!data.contains(['\\', '\n', ',']), "Kafka cannot keep data in {data}");
     let mut text = format!("log.dirs={data}\n");
-    writeln!(text, "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")?;
-    writeln!(text, "advertised.listeners=PLAINTEXT://127.0.0.1:{port}")?;
+    let listens = |name: &str, host: &str, port: u16| format!("{name}://{host}:{port}");
+    let own = listens("PLAINTEXT", "127.0.0.1", port);
+    let control = listens("CONTROLLER", "127.0.0.1", controller);
+    writeln!(text, "listeners={own},{},{control}", listens("PROXIED", "127.0.0.1", proxied))?;
+    writeln!(text, "advertised.listeners={own},{}", listens("PROXIED", PROXY, proxied))?;
+    let plain = ["PLAINTEXT", "PROXIED", "CONTROLLER"].map(|name| format!("{name}:PLAINTEXT"));
+    writeln!(text, "listener.security.protocol.map={}", plain.join(","))?;
     writeln!(text, "controller.quorum.voters=1@127.0.0.1:{controller}")?;
     for (name, value) in SETTINGS {
         writeln!(text, "{name}={value}")?;
@@ -116,13 +132,16 @@ mod tests {
     #[test]
     fn the_server_is_for_this_machine_only() {
         let mut state = State::of(28500, "");
-        state.other_ports = vec![28501];
+        state.other_ports = vec![28501, 28502];
         let text = settings(Path::new("home"), &state).unwrap();
-        assert!(
-            text.contains("listeners=PLAINTEXT://127.0.0.1:28500,CONTROLLER://127.0.0.1:28501\n"),
-            "{text}"
-        );
-        assert!(text.contains("log.dirs=home/data\n"), "{text}");
+        for line in [
+            "log.dirs=home/data",
+            "listeners=PLAINTEXT://127.0.0.1:28500,PROXIED://127.0.0.1:28502,CONTROLLER://127.0.0.1:28501",
+            "advertised.listeners=PLAINTEXT://127.0.0.1:28500,PROXIED://127.0.0.2:28502",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{text}");
+        }
+        assert_eq!(proxied(&state).unwrap(), "127.0.0.1:28502,127.0.0.2:28502");
     }
 
     #[test]

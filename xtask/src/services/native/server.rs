@@ -57,16 +57,22 @@ impl Server {
             self.service.variable()
         );
         let home = self.home(workspace, state, progress)?;
-        let found = Processes::of(&home)?;
-        if let Some(pid) = found.main {
-            if self.answers(state) {
+        match Processes::of(&home)?.main {
+            Some(_) if !state.is_complete(self.service) => {
+                progress.step(&format!("{name}: runs as an older version set it up, and starts anew"));
+                self.down(state, progress)?;
+            }
+            Some(pid) if self.answers(state) => {
                 progress.step(&format!("{name}: already up on 127.0.0.1:{} (pid {pid})", state.port));
                 return Ok(());
             }
-            progress.step(&format!("{name}: runs (pid {pid}) but does not answer yet"));
-            if self.wait_for_answer(state, &home, pid).is_ok() {
-                return Ok(());
+            Some(pid) => {
+                progress.step(&format!("{name}: runs (pid {pid}) but does not answer yet"));
+                if self.wait_for_answer(state, &home, pid).is_ok() {
+                    return Ok(());
+                }
             }
+            None => {}
         }
         // What is left is of no use: it does not answer, or the process it belonged to is gone.
         signal::kill(|| Processes::of(&home))?;

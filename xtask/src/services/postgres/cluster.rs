@@ -72,6 +72,18 @@ impl Cluster {
         self.running().map(Processes::with_children).unwrap_or_default()
     }
 
+    /// Runs these statements in our database, one after the other, each in a transaction of its own.
+    pub fn tell(&self, state: &State, statements: &[&str]) -> Result<()> {
+        let mut psql = self.client("psql", state);
+        psql.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"]);
+        psql.args(statements.iter().flat_map(|statement| ["--command", statement]));
+        let said = process::capture(psql.arg("taskpost"))?;
+        if !said.ok {
+            bail!("PostgreSQL says: {}", said.said());
+        }
+        Ok(())
+    }
+
     /// Stops it: clients are sent away, then it is told to leave at once, then it is killed.
     pub fn stop(&self, progress: &Progress) -> Result<()> {
         let Some(pid) = self.running() else {

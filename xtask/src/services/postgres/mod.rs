@@ -2,6 +2,7 @@
 //! `taskpost`, passwords always asked for, 127.0.0.1 only and no unix socket.
 
 mod cluster;
+pub mod disk;
 mod programs;
 
 use std::fmt::Write as _;

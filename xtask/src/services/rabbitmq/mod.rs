@@ -2,6 +2,7 @@
 //! so that it never meets a broker of the system. One user `taskpost`, an administrator; 127.0.0.1 only.
 
 mod amqp;
+pub mod disk;
 mod programs;
 
 use std::fmt::Write as _;
@@ -14,8 +15,7 @@ use super::native::{Prepared, Server};
 use super::state::State;
 use crate::progress::Progress;
 
-/// The limits, which docker-compose.infra.yml gives to its container.
-/// Its path in the checkout.
+/// The file with the limits, which docker-compose.infra.yml gives to its container.
 pub const LIMITS_FILE: &str = "deploy/rabbitmq.infra.conf";
 const LIMITS: &str = include_str!("../../../../deploy/rabbitmq.infra.conf");
 
@@ -42,23 +42,32 @@ pub fn console(state: &State) -> Option<String> {
 }
 
 const USER: &str = "taskpost";
+const LOCAL_ONLY: &str = "-kernel inet_dist_use_interface {127,0,0,1}";
+
+/// Tells a program of RabbitMQ's which node is ours.
+fn node(command: &mut Command, server: &Prepared) -> Result<()> {
+    command
+        .env("RABBITMQ_NODENAME", "taskpost@localhost")
+        .env("ERL_EPMD_PORT", server.state.other_port(1)?.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        // None of the system's own settings: this file is not there.
+        .env("RABBITMQ_CONF_ENV_FILE", server.home.join("rabbitmq-env.conf"));
+    Ok(())
+}
 
 fn prepare(server: &Prepared, _: &Progress) -> Result<Command> {
     let state = server.state;
-    let (distribution, mapper) = (state.other_port(0)?, state.other_port(1)?);
     let settings = server.write("rabbitmq.conf", &settings(state)?)?;
     let plugins = server.write("enabled_plugins", "[rabbitmq_management].\n")?;
     server.write(".erlang.cookie", &state.password)?;
     let (data, logs) = (server.folder("mnesia")?, server.folder("log")?);
     let mut command = server.server();
+    node(&mut command, server)?;
     command
-        .env("RABBITMQ_NODENAME", "taskpost@localhost")
         .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODE_PORT", state.port.to_string())
-        .env("RABBITMQ_DIST_PORT", distribution.to_string())
-        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
-        .env("ERL_EPMD_PORT", mapper.to_string())
-        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_DIST_PORT", state.other_port(0)?.to_string())
+        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", LOCAL_ONLY)
         .env("RABBITMQ_MNESIA_BASE", &data)
         .env("RABBITMQ_LOG_BASE", &logs)
         .env("RABBITMQ_GENERATED_CONFIG_DIR", server.folder("config")?)
@@ -66,7 +75,6 @@ fn prepare(server: &Prepared, _: &Progress) -> Result<Command> {
         .env("RABBITMQ_CONFIG_FILE", settings)
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", plugins)
         // None of the system's own files: these are not there.
-        .env("RABBITMQ_CONF_ENV_FILE", server.home.join("rabbitmq-env.conf"))
         .env("RABBITMQ_CONFIG_FILES", server.home.join("conf.d"))
         // The script becomes the server instead of waiting for it.
         .env("RUNNING_UNDER_SYSTEMD", "true");

@@ -26,6 +26,11 @@ pub fn find(progress: &Progress) -> Result<PathBuf> {
     installed().context("rabbitmq-server was installed, but its programs are in none of the usual folders")
 }
 
+/// The program that speaks to a running server; it stands beside the script.
+pub fn control() -> Result<PathBuf> {
+    Ok(installed().context("RabbitMQ's programs are gone")?.with_file_name("rabbitmqctl"))
+}
+
 fn installed() -> Option<PathBuf> {
     // Debian; RabbitMQ's own packages and Fedora; an unpacked archive in the search path.
     let mut folders = vec![PathBuf::from("/usr/lib/rabbitmq/bin")];

@@ -1,189 +1,30 @@
 //! Kafka.
 
-use std::time::{Duration, Instant};
+mod log;
+
+use std::time::Instant;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-    consumer::{BaseConsumer, CommitMode, Consumer as _},
-    message::OwnedMessage,
+    Message as _,
     producer::{FutureProducer, FutureRecord},
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use taskpost_testkit::Part;
 use url::Url;
 
 use super::{BETWEEN, fail_some};
 use crate::{case::Arena, history::Mark, stack::Role};
+use log::{EVENTS, Log, Offsets, PATIENCE};
 
-/// The topics that carry events, and those beside them.
-const EVENTS: [&str; 3] = ["identity", "work", "delivery"];
+/// The topics beside those that carry events.
 const BESIDE: [&str; 2] = ["ingest", "dlq"];
 const GROUPS: [&str; 2] = ["notifier", "webhooks"];
-/// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// One of so many records is doubled.
 const SHARE: u32 = 10;
-/// How often.
+/// How often everything is deleted, doubled or poisoned.
 const ROUNDS: usize = 3;
 /// What the product says when it finds its records gone.
 const GONE: &str = "no longer has records that it had acknowledged";
-
-/// The instance's things in Kafka.
-#[derive(Clone)]
-struct Log {
-    instance: String,
-}
-
-/// By topic and partition.
-type Offsets = Vec<((String, i32), i64)>;
-
-impl Log {
-    fn of(arena: &Arena) -> Self {
-        Self { instance: arena.stack.api().instance().to_owned() }
-    }
-
-    fn name(&self, of: &str) -> String {
-        format!("{}.{of}", self.instance)
-    }
-
-    fn client() -> ClientConfig {
-        let mut config = ClientConfig::new();
-        // A question after a topic must not make it.
-        config.set("bootstrap.servers", Part::Kafka.url()).set("allow.auto.create.topics", "false");
-        config
-    }
-
-    fn admin() -> AdminClient<DefaultClientContext> {
-        Self::client().create().expect("a client of Kafka")
-    }
-
-    fn patience() -> AdminOptions {
-        AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
-    }
-
-    /// Asks something that blocks, as a consumer of this group.
-    async fn ask<T: Send + 'static>(
-        &self,
-        group: &str,
-        question: impl FnOnce(&BaseConsumer) -> T + Send + 'static,
-    ) -> T {
-        let group = self.name(group);
-        let asked = tokio::task::spawn_blocking(move || {
-            let mut config = Self::client();
-            config
-                .set("group.id", group)
-                .set("enable.auto.commit", "false")
-                .set("enable.partition.eof", "true");
-            let consumer: BaseConsumer = config.create().expect("a consumer");
-            question(&consumer)
-        });
-        asked.await.expect("it ends")
-    }
-
-    /// The partitions of the topics that carry events; fewer while topics are missing.
-    async fn partitions(&self) -> Vec<(String, i32)> {
-        let topics = EVENTS.map(|topic| self.name(topic));
-        self.ask("drill", move |consumer| {
-            let metadata = consumer.fetch_metadata(None, PATIENCE).expect("Kafka answers");
-            let ours =
-                metadata.topics().iter().filter(|topic| topics.iter().any(|name| name == topic.name()));
-            ours.flat_map(|topic| {
-                topic.partitions().iter().map(|found| (topic.name().to_owned(), found.id()))
-            })
-            .collect()
-        })
-        .await
-    }
-
-    /// The offset that the next record of each partition gets.
-    async fn ends(&self) -> Offsets {
-        let partitions = self.partitions().await;
-        self.ask("drill", move |consumer| {
-            let end = |(topic, partition): &(String, i32)| {
-                consumer.fetch_watermarks(topic, *partition, PATIENCE).expect("Kafka answers").1
-            };
-            partitions.into_iter().map(|partition| (partition.clone(), end(&partition))).collect()
-        })
-        .await
-    }
-
-    /// Where a group would read on.
-    async fn committed(&self, group: &str) -> Offsets {
-        let partitions = self.partitions().await;
-        self.ask(group, move |consumer| {
-            let mut list = TopicPartitionList::new();
-            for (topic, partition) in &partitions {
-                list.add_partition(topic, *partition);
-            }
-            let found = consumer.committed_offsets(list, PATIENCE).expect("Kafka answers");
-            let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
-            let elements = found.elements();
-            let of = |found: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-                ((found.topic().to_owned(), found.partition()), offset(found.offset()))
-            };
-            elements.iter().map(of).collect()
-        })
-        .await
-    }
-
-    /// Has a group read on there. It must have no members.
-    async fn commit(&self, group: &str, offsets: &Offsets) -> Result<(), String> {
-        let mut list = TopicPartitionList::new();
-        for ((topic, partition), offset) in offsets {
-            let added = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
-            added.expect("an offset");
-        }
-        self.ask(group, move |consumer| {
-            consumer.commit(&list, CommitMode::Sync).map_err(|error| format!("offsets are not set: {error}"))
-        })
-        .await
-    }
-
-    /// Every record there is.
-    async fn records(&self) -> Vec<OwnedMessage> {
-        let ends = self.ends().await;
-        self.ask("drill", move |consumer| {
-            let mut list = TopicPartitionList::new();
-            for ((topic, partition), _) in &ends {
-                list.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
-            }
-            consumer.assign(&list).expect("they can be read");
-            let all: i64 = ends.iter().map(|(_, end)| end).sum();
-            let mut records = Vec::new();
-            while i64::try_from(records.len()).is_ok_and(|some| some < all) {
-                match consumer.poll(PATIENCE) {
-                    Some(Ok(record)) => records.push(record.detach()),
-                    Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => {}
-                    Some(Err(error)) => panic!("{error}"),
-                    None => panic!("Kafka gives {} records of {all}", records.len()),
-                }
-            }
-            records
-        })
-        .await
-    }
-
-    /// Waits until the groups have passed these offsets.
-    async fn passed(&self, arena: &Arena, ends: &Offsets) {
-        arena
-            .until(|| async {
-                for group in GROUPS {
-                    let at = self.committed(group).await;
-                    let behind = |(key, end): &&((String, i32), i64)| {
-                        *end > 0 && at.iter().any(|(of, at)| of == key && at < end)
-                    };
-                    if let Some((key, end)) = ends.iter().find(behind) {
-                        return Err(format!("{group} has not passed {end} of {key:?}: {at:?}"));
-                    }
-                }
-                Ok(())
-            })
-            .await;
-    }
-}
 
 /// Every topic is deleted, with what is in it.
 pub(super) async fn topics_deleted(arena: &Arena) {
@@ -363,9 +204,9 @@ pub(super) async fn poison(arena: &Arena) {
     let good = records.first().and_then(rdkafka::Message::payload).expect("a record");
     let good = String::from_utf8_lossy(good).into_owned();
     let cut = good.as_bytes()[..good.len() / 2].to_vec();
-    let displaced = good.replacen("\"position\":", "\"position\":-", 1).into_bytes();
+    let nowhere = good.replacen("\"position\":", "\"place\":", 1).into_bytes();
     let bodies =
-        [None, Some(Vec::new()), Some(vec![0xff, 0xfe]), Some(b"[1]".to_vec()), Some(cut), Some(displaced)];
+        [None, Some(Vec::new()), Some(vec![0xff, 0xfe]), Some(b"[1]".to_vec()), Some(cut), Some(nowhere)];
     let partitions = log.partitions().await;
     let mut sent = 0;
     for _ in 0..ROUNDS {

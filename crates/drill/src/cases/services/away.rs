@@ -59,9 +59,8 @@ pub async fn away(
         evidence.watch_for(time).await;
     };
     let back = async {
-        // Before it is: from here on it may be there at any moment.
-        arena.history.mark(Mark::Back(service));
         give.await;
+        arena.history.mark(Mark::Back(service));
     };
     healed(gone, back).await;
     let noticed = evidence.end();

@@ -173,8 +173,8 @@ const fn interesting(service: Service, direction: Direction) -> Range<u64> {
         (Service::Kafka, Direction::Down) => 0..300,
         // A confirm has 21 bytes.
         (Service::Rabbitmq, Direction::Down) => 0..200,
-        (Service::Rabbitmq, Direction::Up) => 0..600,
+        (Service::Rabbitmq, Direction::Up) => 0..500,
         (Service::Redis, Direction::Down) => 0..60,
-        (Service::Redis, Direction::Up) => 0..300,
+        (Service::Redis, Direction::Up) => 0..250,
     }
 }
