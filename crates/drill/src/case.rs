@@ -109,6 +109,14 @@ impl Case {
             load.wait_for(ENOUGH).await;
         }
         load.stop().await;
+        until_within(SETTLING, || async {
+            // What is snoozed waits longer than draining looks ahead.
+            match stack.number("SELECT count(*) FROM deliveries WHERE finished_at IS NULL").await {
+                0 => Ok(()),
+                left => Err(format!("{left} deliveries are not finished")),
+            }
+        })
+        .await;
         stack.api().drain_within(SETTLING).await;
         watch.weigh(&stack);
         history.flush().map_err(|error| error.to_string())?;

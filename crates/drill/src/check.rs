@@ -1,5 +1,5 @@
-//! The checkers of the invariants I1 to I9. Each compares what the clients were told with what is there once everything is
-//! at rest: queries fetch that, and a function without any I/O says what is wrong with it.
+//! The checkers of the invariants I1 to I9. Each compares what the clients were told with what is there once
+//! everything is at rest: queries fetch that, and a function without any I/O says what is wrong with it.
 
 mod atomic;
 mod bounded;
@@ -13,8 +13,6 @@ mod order;
 mod queues;
 mod reach;
 mod received;
-#[cfg(test)]
-mod scratch;
 mod silent;
 #[cfg(test)]
 mod sound;

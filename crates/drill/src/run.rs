@@ -68,16 +68,19 @@ pub async fn run(wanted: &Wanted) -> Result<()> {
         None => in_turn(turns(&cases, seed, wanted.short), &wanted.folder).await?,
     };
     println!("\n{}", table(&reports));
-    if !wanted.short && wanted.minutes.is_none() {
-        let rows = peer::run(seed, wanted.case.as_deref()).await?;
-        println!("{}", peer::table(&rows));
-    }
-    let failed: Vec<&Report> = reports.iter().filter(|report| !report.is_fine()).collect();
-    if reports.is_empty() {
+    let peers = if wanted.short || wanted.minutes.is_some() {
+        Vec::new()
+    } else {
+        peer::run(seed, wanted.case.as_deref()).await?
+    };
+    println!("{}", peer::table(&peers));
+    if reports.is_empty() && peers.is_empty() {
         bail!("no case ran");
     }
+    let failed: Vec<&str> =
+        reports.iter().filter(|report| !report.is_fine()).map(|report| report.case.as_str()).collect();
     if !failed.is_empty() {
-        bail!("{} of {} cases failed", failed.len(), reports.len());
+        bail!("{} of {} cases failed: {}", failed.len(), reports.len(), failed.join(", "));
     }
     Ok(())
 }

@@ -101,6 +101,10 @@ impl Stack {
         for (name, value) in &options.variables {
             starting = starting.with(name, value.clone());
         }
+        if let Some(url) = starting.variable("DATABASE_URL") {
+            let patient = url.replace("&pool_timeout=5", "");
+            starting = starting.with("DATABASE_URL", patient);
+        }
         for (service, proxy) in &proxies {
             let direct = starting.variable(service.variable()).expect("a service of this setup").to_owned();
             starting = starting.with(service.variable(), proxies::through(*service, &direct, proxy));

@@ -1,14 +1,15 @@
 //! I8 bounded: memory stays below its cap, and what is counted while it is under way is back at zero.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::Findings;
 use crate::{
     case::Expect,
     stack::{Setup, Stack},
 };
-
-use std::time::{Duration, Instant};
 
 /// The most memory of a process in MiB, of the debug build.
 const MEMORY: u64 = 200;
@@ -21,7 +22,6 @@ const LIMITS: &[(&str, f64)] = &[
     ("taskpost_group_held", 0.0),
     ("taskpost_group_lag", 0.0),
     ("taskpost_deliveries_in_flight", 0.0),
-    ("taskpost_password_hashes_running", 0.0),
     ("taskpost_http_connections", 1_024.0),
 ];
 /// Those of the full product.

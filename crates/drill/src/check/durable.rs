@@ -1,4 +1,5 @@
-//! I1 durable: what was acknowledged is there, once and as it was told; what was refused is not; and nothing else is.
+//! I1 durable: what was acknowledged is there, once and as it was told; what was refused is not; and nothing
+//! else is.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! What is there once everything is at rest: the rows of the store, and what came to the receivers. Ids have small letters
-//! and no dashes; an empty one is none.
+//! What is there once everything is at rest: the rows of the store, and what came to the receivers. Ids have
+//! small letters and no dashes; an empty one is none.
 
 use std::{collections::BTreeMap, time::Instant};
 

@@ -1,5 +1,5 @@
-//! I9 honest health: not ready within 5 s of the loss of the database and ready within 10 s of its return, ready while
-//! anything else is away, and alive always.
+//! I9 honest health: not ready within 5 s of the loss of the database and ready within 10 s of its return,
+//! ready while anything else is away, and alive always.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,6 +10,8 @@ use crate::{history::Mark, services::Service, watch::Sight};
 const UNREADY_WITHIN: Duration = Duration::from_secs(5);
 /// How long it may take to see that the database is back.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How long giving a service back may take.
+const STARTING: Duration = Duration::from_secs(15);
 /// At the end of its time away a service may be there already.
 const RETURNING: Duration = Duration::from_secs(3);
 /// A process that dies by itself is down a little before anybody sees it.
@@ -99,11 +101,12 @@ fn away(marks: &[(Duration, Mark)], service: Service) -> Vec<Window> {
     Window::of(marks, &Mark::Away(service), &Mark::Back(service))
 }
 
-/// With the time that a process may take to see the return. Whoever gives a service back marks that before, and makes the
-/// next mark once it has.
+/// With the time that a process may take to see the return. Whoever gives a service back marks that before,
+/// and makes the next mark once it has.
 fn shadow(marks: &[(Duration, Mark)], away: Window) -> Window {
     let next = marks.iter().map(|(at, _)| *at).find(|at| *at > away.to);
-    Window { to: next.unwrap_or(away.to).saturating_add(READY_WITHIN), ..away }
+    let given = next.filter(|at| at.saturating_sub(away.to) < STARTING).unwrap_or(away.to);
+    Window { to: given.saturating_add(READY_WITHIN), ..away }
 }
 
 /// The looks at a process while it could answer.
@@ -121,8 +124,8 @@ fn looks(marks: &[(Duration, Mark)], name: &'static str, sights: &[Sight]) -> Ve
     looks.filter(|look| !down.iter().any(|window| window.overlaps(look.during))).collect()
 }
 
-/// The looks whose answer should be 200 and is not. One without any answer counts if the one before had none either: a busy
-/// machine may be late once, and an orchestrator asks again before it acts.
+/// The looks whose answer should be 200 and is not. One without any answer counts if the one before had none
+/// either: a busy machine may be late once, and an orchestrator asks again before it acts.
 fn not_ok<'a>(
     looks: &'a [Look],
     said: fn(&Look) -> Option<u16>,

@@ -71,8 +71,8 @@ fn fits(record: &Record, event: Option<&&Event>) -> bool {
     event.is_some_and(|event| event.aggregate == record.aggregate && event.version == record.version)
 }
 
-/// The events that are not in Kafka. Where Kafka is known to have lost records, the relay puts those there again that
-/// some group has yet to apply: of each topic the oldest may be missing, and none behind them.
+/// The events that are not in Kafka. Where Kafka is known to have lost records, the relay puts those there
+/// again that some group has yet to apply: of each topic the oldest may be missing, and none behind them.
 fn missing<'a>(table: &BTreeMap<i64, &'a Event>, seen: &BTreeMap<i64, &str>, lost: bool) -> Vec<&'a Event> {
     let topic = |event: &Event| taskpost_common::Event::topic_of(&event.kind);
     let mut first = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! I6 notification: who removes doubles by `webhook-id` sees each webhook once, who does not sees it at least once; and
-//! every copy of a mail has the same Message-ID.
+//! I6 notification: who removes doubles by `webhook-id` sees each webhook once, who does not sees it at least
+//! once; and every copy of a mail has the same Message-ID.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! I7 no silent drop: what was to be delivered is delivered, a dead letter, or called back for a reason that can be seen;
-//! and nothing is left in the broker's queues.
+//! I7 no silent drop: what was to be delivered is delivered, a dead letter, or called back for a reason that
+//! can be seen; and nothing is left in the broker's queues.
 
 use std::collections::{BTreeMap, BTreeSet};
 

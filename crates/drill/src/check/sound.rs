@@ -9,8 +9,8 @@ const ADA: &str = "ada";
 const BOB: &str = "bob";
 const SINK: &str = "sink";
 
-/// What the clients were told, and what is there. `drill 0-1` to `0-3` are tasks; the client of `0-3` never knew that, and
-/// `0-4` came to nothing. `0-5` was refused, `0-6` was bad, and `0-7` started the task `0-2`.
+/// What the clients were told, and what is there. `drill 0-1` to `0-3` are tasks; the client of `0-3` never
+/// knew that, and `0-4` came to nothing. `0-5` was refused, `0-6` was bad, and `0-7` started the task `0-2`.
 pub struct World {
     pub operations: Vec<Operation>,
     pub marks: Vec<(Duration, Mark)>,

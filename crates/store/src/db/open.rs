@@ -13,23 +13,28 @@ use super::Db;
 use crate::error::StoreError;
 
 /// How long a statement may wait for a connection.
-pub(super) const ACQUIRE: Duration = Duration::from_secs(1);
+const ACQUIRE: Duration = Duration::from_secs(1);
 /// SQLite has one writer, so a wait there is a wait for other transactions.
 const ACQUIRE_WRITER: Duration = Duration::from_secs(5);
+
+/// What of the query is for us, and not for the server.
+const OURS: [&str; 3] = ["schema", "pool_timeout", "connection_limit"];
 
 /// The SQLite database in the data folder.
 const FILE: &str = "taskpost.db";
 
 impl Db {
     /// Connects to Postgres. `?schema=name` in the URL becomes the search_path; the schema is made when missing.
+    /// `pool_timeout=seconds` says how long a statement may wait for a connection, `connection_limit` how many there are
+    /// at most for writing and again for reading, if not `connections`.
     pub async fn postgres(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let (options, schema) = postgres_options(url)?;
-        let read = match pool(connections).connect_with(options.clone()).await {
-            Err(sqlx::Error::PoolTimedOut) => return Err(why(&options).await),
+        let target = Target::parse(url, connections)?;
+        let read = match target.pool().connect_with(target.options.clone()).await {
+            Err(sqlx::Error::PoolTimedOut) => return Err(why(&target.options).await),
             made => made?,
         };
-        let db = Self::Postgres { write: writers(connections, options), read };
-        if let Some(schema) = schema {
+        let db = Self::Postgres { write: target.writers(), read };
+        if let Some(schema) = target.schema {
             db.make_schema(&schema).await?;
         }
         Ok(db)
@@ -37,9 +42,9 @@ impl Db {
 
     /// As [`Db::postgres`], but connects when it is first asked for something, and makes no schema.
     pub fn postgres_lazy(url: &str, connections: u32) -> Result<Self, StoreError> {
-        let (options, _) = postgres_options(url)?;
-        let read = pool(connections).connect_lazy_with(options.clone());
-        Ok(Self::Postgres { write: writers(connections, options), read })
+        let target = Target::parse(url, connections)?;
+        let read = target.pool().connect_lazy_with(target.options.clone());
+        Ok(Self::Postgres { write: target.writers(), read })
     }
 
     /// Opens or makes `taskpost.db` in `folder`: WAL, synchronous=FULL, so that what was committed survives power loss.
@@ -97,21 +102,6 @@ impl Db {
     }
 }
 
-/// Logging in takes a while on a busy server, so a few connections are made ahead.
-fn pool(connections: u32) -> PgPoolOptions {
-    PgPoolOptions::new()
-        .min_connections(2.min(connections))
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE)
-}
-
-/// A cancelled begin() leaves its transaction open on the connection; nobody may inherit it.
-fn writers(connections: u32, options: PgConnectOptions) -> PgPool {
-    let clean =
-        pool(connections).after_release(|connection, _| Box::pin(async move { roll_back(connection).await }));
-    clean.connect_lazy_with(options)
-}
-
 /// A pool says only that its patience has ended; a connection apart says why. Where it can be made, the pool was busy.
 pub(super) async fn why(options: &PgConnectOptions) -> StoreError {
     match tokio::time::timeout(ACQUIRE, PgConnection::connect_with(options)).await {
@@ -132,39 +122,76 @@ async fn roll_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     Ok(true)
 }
 
-/// Options with our time limits, and the schema to make.
-fn postgres_options(url: &str) -> Result<(PgConnectOptions, Option<String>), StoreError> {
-    let bad = || {
-        StoreError::Config("DATABASE_URL: expected postgres://user:password@host:port/database".to_owned())
-    };
-    let mut parsed = Url::parse(url).map_err(|_| bad())?;
-    let (schema, others): (Vec<_>, Vec<_>) = parsed
-        .query_pairs()
-        .map(|(name, value)| (name.into_owned(), value.into_owned()))
-        .partition(|(name, _)| name == "schema");
-    parsed.set_query(None);
-    if !others.is_empty() {
-        parsed.query_pairs_mut().extend_pairs(others);
+/// What `DATABASE_URL` says.
+struct Target {
+    /// With our time limits.
+    options: PgConnectOptions,
+    /// To be made when it is missing.
+    schema: Option<String>,
+    connections: u32,
+    acquire: Duration,
+}
+
+impl Target {
+    fn parse(url: &str, default: u32) -> Result<Self, StoreError> {
+        let mut parsed = Url::parse(url).map_err(|_| malformed())?;
+        let pairs: Vec<_> =
+            parsed.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        let (ours, others): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| OURS.contains(&name.as_str()));
+        parsed.set_query(None);
+        if !others.is_empty() {
+            parsed.query_pairs_mut().extend_pairs(others);
+        }
+        let mut options = PgConnectOptions::from_str(parsed.as_str())
+            .map_err(|_| malformed())?
+            .application_name("taskpost")
+            .statement_cache_capacity(256)
+            .options([
+                ("statement_timeout", "5s"),
+                ("lock_timeout", "2s"),
+                ("idle_in_transaction_session_timeout", "10s"),
+                ("timezone", "UTC"),
+            ]);
+        let said = |name: &str| ours.iter().rev().find(|(ours, _)| ours == name).map(|(_, value)| value.as_str());
+        let schema = said("schema").map(schema_of).transpose()?;
+        if let Some(schema) = &schema {
+            options = options.options([("search_path", schema.as_str())]);
+        }
+        let connections = said("connection_limit").map(|text| number("connection_limit", text)).transpose()?;
+        let acquire = said("pool_timeout").map(|text| number("pool_timeout", text)).transpose()?;
+        let acquire = acquire.map_or(ACQUIRE, |seconds| Duration::from_secs(seconds.into()));
+        Ok(Self { options, schema, connections: connections.unwrap_or(default), acquire })
     }
-    let schema = schema.into_iter().next_back().map(|(_, name)| name);
-    if schema
-        .as_deref()
-        .is_some_and(|name| name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
-    {
+
+    /// Logging in takes a while on a busy server, so a few connections are made ahead.
+    fn pool(&self) -> PgPoolOptions {
+        PgPoolOptions::new()
+            .min_connections(2.min(self.connections))
+            .max_connections(self.connections)
+            .acquire_timeout(self.acquire)
+    }
+
+    /// A cancelled begin() leaves its transaction open on the connection; nobody may inherit it.
+    fn writers(&self) -> PgPool {
+        let clean = self
+            .pool()
+            .after_release(|connection, _| Box::pin(async move { roll_back(connection).await }));
+        clean.connect_lazy_with(self.options.clone())
+    }
+}
+
+fn schema_of(name: &str) -> Result<String, StoreError> {
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(StoreError::Config("DATABASE_URL: schema= takes letters, digits and _".to_owned()));
     }
-    let mut options = PgConnectOptions::from_str(parsed.as_str())
-        .map_err(|_| bad())?
-        .application_name("taskpost")
-        .statement_cache_capacity(256)
-        .options([
-            ("statement_timeout", "5s"),
-            ("lock_timeout", "2s"),
-            ("idle_in_transaction_session_timeout", "10s"),
-            ("timezone", "UTC"),
-        ]);
-    if let Some(schema) = &schema {
-        options = options.options([("search_path", schema.as_str())]);
-    }
-    Ok((options, schema))
+    Ok(name.to_owned())
+}
+
+fn number(name: &str, text: &str) -> Result<u32, StoreError> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| StoreError::Config(format!("DATABASE_URL: {name}= takes a whole number above 0")))
+}
+
+fn malformed() -> StoreError {
+    StoreError::Config("DATABASE_URL: expected postgres://user:password@host:port/database".to_owned())
 }

@@ -9,7 +9,7 @@ use sqlx::{
     postgres::PgPoolOptions,
 };
 
-use super::{Db, on, open::ACQUIRE};
+use super::{Db, on};
 use crate::error::StoreError;
 
 static POSTGRES: Migrator = sqlx::migrate!("../../prisma-free-migrations/postgres");
@@ -177,7 +177,7 @@ impl Db {
                 let options = options.options([("statement_timeout", MIGRATE), ("lock_timeout", MIGRATE)]);
                 let alone = PgPoolOptions::new()
                     .max_connections(1)
-                    .acquire_timeout(ACQUIRE)
+                    .acquire_timeout(write.options().get_acquire_timeout())
                     .connect_with(options)
                     .await?;
                 let ran = POSTGRES.run(&alone).await;
