@@ -34,9 +34,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// The short set, from any seed.
+    /// The short set, the same each time.
     pub fn short() -> Self {
-        Self { short: true, ..Self::default() }
+        Self { short: true, seed: Some(1), ..Self::default() }
     }
 
     /// The same for the drill itself.

@@ -22,8 +22,6 @@ pub enum Combination {
     Redis,
     /// On Postgres, Kafka, RabbitMQ and Redis
     Full,
-    /// The same, while servers are killed and paused
-    Faults,
     /// The drill's short set, which counts as one test
     Drill,
 }
@@ -35,15 +33,12 @@ pub const ALL: &[Combination] = &[
     Combination::Rabbitmq,
     Combination::Redis,
     Combination::Full,
-    Combination::Faults,
     Combination::Drill,
 ];
 
 /// The end-to-end tests' variable: a comma list of the parts that are servers.
 const PARTS: &str = "TASKPOST_TEST_PARTS";
 const EVERY_PART: &str = "kafka,rabbitmq,redis";
-/// The target with the tests that kill servers; they are ignored unless asked for.
-const FAULTS: &str = "faults";
 
 impl Combination {
     /// Tells `cargo test`, which the drill does without, which tests to run, and the tests which parts to use.
@@ -54,7 +49,6 @@ impl Combination {
         };
         let targets = match self {
             Self::Workspace | Self::Drill => Vec::new(),
-            Self::Faults => vec![FAULTS],
             _ => suite.iter().map(String::as_str).collect(),
         };
         cargo.args(targets.iter().flat_map(|target| ["--test", target]));
@@ -66,9 +60,6 @@ impl Combination {
             Self::Postgres | Self::Full => {
                 cargo.args(["--", "postgres"]);
             }
-            Self::Faults => {
-                cargo.args(["--", "--ignored", "--test-threads=1"]);
-            }
         }
     }
 
@@ -78,7 +69,7 @@ impl Combination {
             Self::Kafka => Some("kafka"),
             Self::Rabbitmq => Some("rabbitmq"),
             Self::Redis => Some("redis"),
-            Self::Full | Self::Faults => Some(EVERY_PART),
+            Self::Full => Some(EVERY_PART),
         }
     }
 }
@@ -96,7 +87,7 @@ mod tests {
 
     fn told(combination: Combination) -> (String, Option<String>) {
         let mut cargo = Command::new("cargo");
-        combination.tell(&mut cargo, &["tasks".to_owned(), FAULTS.to_owned()]);
+        combination.tell(&mut cargo, &["tasks".to_owned(), "times".to_owned()]);
         let words: Vec<_> = cargo.get_args().map(|word| word.to_string_lossy()).collect();
         let parts = cargo.get_envs().find(|(name, _)| *name == PARTS).and_then(|(_, value)| value);
         (words.join(" "), parts.map(|parts| parts.to_string_lossy().into_owned()))
@@ -106,11 +97,9 @@ mod tests {
     fn each_swaps_what_it_says() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(told(Combination::Workspace), (String::new(), None));
-        let suite = "--test tasks --test faults -- ".to_owned();
+        let suite = "--test tasks --test times -- ".to_owned();
         assert_eq!(told(Combination::Rabbitmq), (suite.clone() + "sqlite", some("rabbitmq")));
         assert_eq!(told(Combination::Full), (suite + "postgres", some(EVERY_PART)));
-        let faults = "--test faults -- --ignored --test-threads=1".to_owned();
-        assert_eq!(told(Combination::Faults), (faults, some(EVERY_PART)));
     }
 
     #[test]
