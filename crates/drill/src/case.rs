@@ -74,8 +74,6 @@ pub struct Arena {
     pub load: Load,
     /// The seed of the case.
     pub seed: u64,
-    /// What is expected.
-    pub expect: Expect,
 }
 
 impl Case {
@@ -98,7 +96,7 @@ impl Case {
         let history = Arc::new(history);
         let watch = Watch::start(&stack, history.began());
         let load = Load::start(&stack, &history, seed, self.pressure);
-        let arena = Arena { stack, history, watch, load, seed, expect: self.expect };
+        let arena = Arena { stack, history, watch, load, seed };
         arena.load.wait_for(BEFORE).await;
         let broken = (self.fault)(&arena).await;
         let Arena { stack, history, watch, load, .. } = arena;

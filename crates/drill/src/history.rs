@@ -210,11 +210,6 @@ impl History {
         self.inside().marks.clone()
     }
 
-    /// When the last of these marks was made.
-    pub fn last(&self, mark: &Mark) -> Option<Duration> {
-        self.inside().marks.iter().rev().find(|(_, made)| made == mark).map(|(at, _)| *at)
-    }
-
     /// The faults that were seen to work.
     pub fn faults(&self) -> Vec<String> {
         let inside = self.inside();

@@ -36,6 +36,10 @@ pub struct Report {
     pub inversions: usize,
     /// Notifications that came more than 60 s after they could.
     pub late: usize,
+    /// Requests that came again under their webhook-id, which is allowed.
+    pub repeats: usize,
+    /// Requests that clients sent again under their Idempotency-Key.
+    pub asked_again: usize,
     /// From the end of the fault until everything was well, in seconds.
     pub recovery: Option<f64>,
     /// The faults that were seen to work.
@@ -60,6 +64,8 @@ impl Report {
             doubled: 0,
             inversions: 0,
             late: 0,
+            repeats: 0,
+            asked_again: 0,
             recovery: None,
             faults: Vec::new(),
             violations: Vec::new(),
@@ -76,6 +82,8 @@ impl Report {
         self.doubled = found.doubled;
         self.inversions = found.inversions;
         self.late = found.late;
+        self.repeats = found.repeats;
+        self.asked_again = history.repeated();
         self.violations = found.violations;
     }
 
@@ -88,6 +96,8 @@ impl Report {
             Verdict::Vacuous(format!("only {} operations were acknowledged", self.acknowledged))
         } else if self.faults.is_empty() {
             Verdict::Vacuous("no fault was seen to work".to_owned())
+        } else if self.asked_again == 0 {
+            Verdict::Vacuous("no request was sent again".to_owned())
         } else {
             Verdict::Passed
         };
@@ -101,8 +111,8 @@ impl Report {
 
 /// The table, in Markdown.
 pub fn table(reports: &[Report]) -> String {
-    let mut text = "| case | product | seed | acknowledged | lost | doubled | inversions | late | recovery s | result |\n\
-                    |---|---|--:|--:|--:|--:|--:|--:|--:|---|\n"
+    let mut text = "| case | product | seed | acknowledged | lost | doubled | inversions | late | sent again | recovery s | result |\n\
+                    |---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n"
         .to_owned();
     for report in reports {
         let recovery = report.recovery.map_or_else(String::new, |seconds| format!("{seconds:.1}"));
@@ -115,7 +125,7 @@ pub fn table(reports: &[Report]) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {recovery} | {result} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {recovery} | {result} |",
             report.case,
             report.setup.name(),
             report.seed,
@@ -124,6 +134,7 @@ pub fn table(reports: &[Report]) -> String {
             report.doubled,
             report.inversions,
             report.late,
+            report.repeats,
         );
     }
     text

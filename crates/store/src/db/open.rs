@@ -137,7 +137,8 @@ impl Target {
         let mut parsed = Url::parse(url).map_err(|_| malformed())?;
         let pairs: Vec<_> =
             parsed.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-        let (ours, others): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| OURS.contains(&name.as_str()));
+        let (ours, others): (Vec<_>, Vec<_>) =
+            pairs.into_iter().partition(|(name, _)| OURS.contains(&name.as_str()));
         parsed.set_query(None);
         if !others.is_empty() {
             parsed.query_pairs_mut().extend_pairs(others);
@@ -152,12 +153,14 @@ impl Target {
                 ("idle_in_transaction_session_timeout", "10s"),
                 ("timezone", "UTC"),
             ]);
-        let said = |name: &str| ours.iter().rev().find(|(ours, _)| ours == name).map(|(_, value)| value.as_str());
+        let said =
+            |name: &str| ours.iter().rev().find(|(ours, _)| ours == name).map(|(_, value)| value.as_str());
         let schema = said("schema").map(schema_of).transpose()?;
         if let Some(schema) = &schema {
             options = options.options([("search_path", schema.as_str())]);
         }
-        let connections = said("connection_limit").map(|text| number("connection_limit", text)).transpose()?;
+        let connections =
+            said("connection_limit").map(|text| number("connection_limit", text)).transpose()?;
         let acquire = said("pool_timeout").map(|text| number("pool_timeout", text)).transpose()?;
         let acquire = acquire.map_or(ACQUIRE, |seconds| Duration::from_secs(seconds.into()));
         Ok(Self { options, schema, connections: connections.unwrap_or(default), acquire })
@@ -173,9 +176,8 @@ impl Target {
 
     /// A cancelled begin() leaves its transaction open on the connection; nobody may inherit it.
     fn writers(&self) -> PgPool {
-        let clean = self
-            .pool()
-            .after_release(|connection, _| Box::pin(async move { roll_back(connection).await }));
+        let clean =
+            self.pool().after_release(|connection, _| Box::pin(async move { roll_back(connection).await }));
         clean.connect_lazy_with(self.options.clone())
     }
 }
