@@ -10,59 +10,36 @@ use crate::progress::Progress;
 use crate::services;
 use crate::workspace::Workspace;
 
-/// What `cargo xtask drill` may be told.
+/// What `cargo xtask drill` may be told: whatever the drill itself may be told.
 #[derive(clap::Args, Default)]
+#[command(disable_help_flag = true)]
 pub struct Options {
-    /// Where every random choice comes from; without it one is drawn, and printed
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Only the cases whose name contains this
-    #[arg(long)]
-    case: Option<String>,
-    /// Random cases, again and again for so many minutes, instead of each in its turn
-    #[arg(long)]
-    minutes: Option<u64>,
-    /// The short set that is part of `cargo xtask test`
-    #[arg(long)]
-    short: bool,
-    /// Say which cases there are, and do nothing
-    #[arg(long)]
-    list: bool,
-    /// With the product as it is released, but for the places where it may be made to crash
-    #[arg(long)]
-    release: bool,
+    /// `--help` says what there is; `--release` drills the product as it is released, but for its crash points
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    words: Vec<String>,
 }
 
 impl Options {
     /// The short set, the same each time.
     pub fn short() -> Self {
-        Self { short: true, seed: Some(1), ..Self::default() }
+        Self { words: ["--short", "--seed", "1"].map(str::to_owned).into() }
     }
 
-    /// The same for the drill itself.
-    fn arguments(&self) -> Vec<String> {
-        let mut words = Vec::new();
-        let mut tell = |name: &str, value: Option<String>| {
-            words.extend(value.map(|value| [format!("--{name}"), value]).into_iter().flatten());
-        };
-        tell("seed", self.seed.map(|seed| seed.to_string()));
-        tell("case", self.case.clone());
-        tell("minutes", self.minutes.map(|minutes| minutes.to_string()));
-        let switches = [("--short", self.short), ("--list", self.list)];
-        words.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()));
-        words
+    fn say(&self, word: &str) -> bool {
+        self.words.iter().any(|said| said == word)
     }
 }
 
 /// Runs the drill. Its exit code becomes ours, and whatever it did to the services is undone.
 pub fn run(workspace: &Workspace, options: &Options, progress: &Progress) -> Result<()> {
-    if !options.list {
+    let only_tells = ["--list", "--help", "-h"].iter().any(|word| options.say(word));
+    if !only_tells {
         services::must_be_ours(workspace)?;
     }
-    let folder = binaries::build(workspace, &["taskpost", "drill"], options.release, progress)?;
+    let folder = binaries::build(workspace, &["taskpost", "drill"], options.say("--release"), progress)?;
     let mut drill = Command::new(folder.join("drill"));
-    drill.current_dir(&workspace.root).args(options.arguments()).env(BINARY, folder.join("taskpost"));
-    if options.list {
+    drill.current_dir(&workspace.root).args(&options.words).env(BINARY, folder.join("taskpost"));
+    if only_tells {
         return show(&mut drill);
     }
     let services = services::up(workspace, &[], progress)?;
@@ -88,20 +65,6 @@ fn show(drill: &mut Command) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_drill_is_told_what_we_were_told() {
-        let all = Options {
-            seed: Some(7),
-            case: Some("kill-kafka".to_owned()),
-            minutes: Some(30),
-            list: true,
-            release: true,
-            ..Options::short()
-        };
-        assert_eq!(all.arguments().join(" "), "--seed 7 --case kill-kafka --minutes 30 --short --list");
-        assert_eq!(Options::default().arguments(), Vec::<String>::new());
-    }
 
     #[test]
     fn its_exit_code_is_ours() {

@@ -39,6 +39,9 @@ pub struct Wanted {
     /// Only say which cases there are
     #[arg(long)]
     list: bool,
+    /// With the product as it is released, but for its crash points; xtask builds it so
+    #[arg(long)]
+    release: bool,
     /// Where histories and logs go
     #[arg(long, default_value = "target/drill")]
     folder: PathBuf,
@@ -62,7 +65,7 @@ pub async fn run(wanted: &Wanted) -> Result<()> {
         return Ok(());
     }
     let seed = wanted.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    println!("seed {seed}");
+    println!("seed {seed}, {} build", if wanted.release { "release" } else { "debug" });
     let reports = match wanted.minutes {
         Some(minutes) => soak(&cases, seed, Duration::from_mins(minutes), &wanted.folder).await?,
         None => in_turn(turns(&cases, seed, wanted.short), &wanted.folder).await?,

@@ -45,8 +45,9 @@ impl Service {
 
     /// Runs `services VERB NAME`, which must work: kill, up, pause, resume.
     pub async fn tell(self, verb: &'static str) {
-        let told = self.try_tell(&[verb]).await;
-        assert!(told.is_ok(), "services {verb} {}: {}", self.name(), told.unwrap_err());
+        if let Err(why) = self.try_tell(&[verb]).await {
+            panic!("services {verb} {}: {why}", self.name());
+        }
     }
 
     /// Runs `services WORDS… NAME`; what it says when it does not work.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long the whole stack has to become well.
-pub const RECOVERY: Duration = Duration::from_secs(120);
+pub const RECOVERY: Duration = Duration::from_mins(2);
 
 /// Which of the two products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -106,8 +106,10 @@ const fn passes(point: CrashPoint) -> Range<u64> {
         CrashPoint::SequencerMoved => 200..500,
         CrashPoint::RelayProduced | CrashPoint::NotifySent => 200..800,
         CrashPoint::RelayAcked => 15..40,
-        CrashPoint::ConsumerApplied | CrashPoint::ConsumerCommitted => 60..200,
-        CrashPoint::DispatchPublished | CrashPoint::NotifyRecorded => 60..200,
+        CrashPoint::ConsumerApplied
+        | CrashPoint::ConsumerCommitted
+        | CrashPoint::DispatchPublished
+        | CrashPoint::NotifyRecorded => 60..200,
         CrashPoint::RetryPublished => 1..10,
         CrashPoint::EmbeddedCheckpoint => 4..9,
     }

@@ -91,10 +91,7 @@ mod tests {
     use crate::check::sound::World;
 
     fn after(harm: impl FnOnce(&mut Facts)) -> Findings {
-        let mut facts = World::sound().facts;
-        assert_eq!(check(&facts), Findings::default());
-        harm(&mut facts);
-        check(&facts)
+        World::after(check, harm)
     }
 
     fn place(facts: &Facts, kind: &str) -> usize {

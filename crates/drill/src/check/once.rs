@@ -117,10 +117,7 @@ mod tests {
     use crate::check::sound::World;
 
     fn after(harm: impl FnOnce(&mut Facts)) -> Findings {
-        let mut facts = World::sound().facts;
-        assert_eq!(check(&facts, Expect::default()), Findings::default());
-        harm(&mut facts);
-        check(&facts, Expect::default())
+        World::after(|facts| check(facts, Expect::default()), harm)
     }
 
     fn first<'a>(facts: &'a mut Facts, channel: &str) -> &'a mut Delivery {

@@ -70,10 +70,7 @@ mod tests {
     use crate::check::{facts::Letter, sound::World};
 
     fn after(harm: impl FnOnce(&mut Facts)) -> Findings {
-        let mut facts = World::sound().facts;
-        assert_eq!(check(&facts), Findings::default());
-        harm(&mut facts);
-        check(&facts)
+        World::after(check, harm)
     }
 
     fn letter(delivery: &str) -> Letter {

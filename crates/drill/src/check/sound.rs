@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::facts::{Attempt, Decision, Delivery, Endpoint, Event, Facts, Mail, Notification, Request, Task};
+use super::{
+    Findings,
+    facts::{Attempt, Decision, Delivery, Endpoint, Event, Facts, Mail, Notification, Request, Task},
+};
 use crate::history::{Answer, Mark, Operation, Wish};
 
 const ADA: &str = "ada";
@@ -24,6 +27,14 @@ pub fn answer(at_ms: u64, status: Option<u16>, task: Option<(&str, i64)>) -> Ans
 }
 
 impl World {
+    /// What a checker finds after one thing was made wrong, where it found nothing before.
+    pub fn after(check: impl Fn(&Facts) -> Findings, harm: impl FnOnce(&mut Facts)) -> Findings {
+        let mut facts = Self::sound().facts;
+        assert_eq!(check(&facts), Findings::default());
+        harm(&mut facts);
+        check(&facts)
+    }
+
     /// One in which everything holds.
     pub fn sound() -> Self {
         let mut world = Self { operations: Vec::new(), marks: Vec::new(), facts: Facts::default() };
