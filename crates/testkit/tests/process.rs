@@ -200,6 +200,8 @@ async fn a_bad_variable_stops_the_start(backend: Backend) {
         ("RATE_LIMIT_WRITE", "fast", "rate/unit"),
         ("RETRY_DELAYS", "soon", "ms, s, m or h"),
         ("DATABASE_URL", "mysql://user:hunter2@host/db", "postgres://"),
+        ("DATABASE_URL", "postgres://a:hunter2@127.0.0.1:1/b?pool_timeout=long", "pool_timeout= takes"),
+        ("DATABASE_URL", "postgres://a:hunter2@127.0.0.1:1/b?connection_limit=0", "connection_limit= takes"),
         ("ENVIRONMENT", "production", "JWT_SECRET"),
         ("JWT_SECRET", "hunter2", "32 characters"),
         ("KAFKA_BROKERS", "localhost", "host:port"),
