@@ -163,7 +163,9 @@ impl<C: Channel> Runner<C> {
         };
         let since = Instant::now();
         for (delivery, target) in claimed.into_iter().zip(targets) {
-            match self.seats.queue(delivery.endpoint_id) {
+            // Every claim counts up the lease, and every try the attempt.
+            let comes_back = delivery.lease > delivery.attempt + 1;
+            match self.seats.queue(delivery.endpoint_id, comes_back) {
                 Ok(()) => self.waiting.push_back(Waiting { delivery, target, since }),
                 Err(wait) => self.snooze(delivery, wait).await,
             }

@@ -1,6 +1,10 @@
 //! How many deliveries may go to one endpoint at once, and how many may wait for that.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use taskpost_common::EndpointId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,7 +52,9 @@ pub(crate) struct Seats {
 struct Row {
     seats: Arc<Semaphore>,
     waiting: usize,
+    /// How many were turned away and have yet to come back, and when the last of them should have.
     turned_away: u32,
+    back_by: Option<Instant>,
     pace: Pace,
 }
 
@@ -61,13 +67,23 @@ impl Seats {
         Self { each, endpoints: HashMap::new() }
     }
 
-    /// Lets a delivery wait for a seat; otherwise gives how long it is to be snoozed.
-    pub(crate) fn queue(&mut self, endpoint: Option<EndpointId>) -> Result<(), Duration> {
+    /// Lets a delivery wait for a seat; otherwise gives how long it is to be snoozed. While others have yet to come back,
+    /// a new one only takes a seat that would be empty: otherwise it would overtake them, again and again.
+    pub(crate) fn queue(&mut self, endpoint: Option<EndpointId>, comes_back: bool) -> Result<(), Duration> {
         let Some(id) = endpoint else { return Ok(()) };
         let each = self.each;
         self.forget_idle();
         let row = self.endpoints.entry(id).or_insert_with(|| Row::new(each));
-        if row.waiting < row.pace.soon(each).max(each) {
+        if comes_back {
+            row.turned_away = row.turned_away.saturating_sub(1);
+        }
+        if row.back_by.is_some_and(|by| by.elapsed() > SNOOZE) {
+            // Those who are missing have gone to another process, or were called back.
+            (row.turned_away, row.back_by) = (0, None);
+        }
+        let soon = row.pace.soon(each).max(each);
+        let most = if comes_back || row.turned_away == 0 { soon } else { row.seats.available_permits() };
+        if row.waiting < most {
             row.waiting += 1;
             return Ok(());
         }
@@ -95,7 +111,6 @@ impl Seats {
     pub(crate) fn note(&mut self, endpoint: Option<EndpointId>, took: Duration) {
         if let Some(row) = endpoint.and_then(|id| self.endpoints.get_mut(&id)) {
             row.pace.note(took);
-            row.turned_away = row.turned_away.saturating_sub(1);
         }
     }
 
@@ -109,15 +124,24 @@ impl Seats {
 
 impl Row {
     fn new(seats: usize) -> Self {
-        Self { seats: Arc::new(Semaphore::new(seats)), waiting: 0, turned_away: 0, pace: Pace::default() }
+        Self {
+            seats: Arc::new(Semaphore::new(seats)),
+            waiting: 0,
+            turned_away: 0,
+            back_by: None,
+            pace: Pace::default(),
+        }
     }
 
-    /// About the time until those turned away before it are through: looking sooner would only cost writes.
+    /// About the time until all those before it are through: looking sooner would only cost writes.
     fn turn_away(&mut self, seats: usize) -> Duration {
         let seats = u32::try_from(seats).unwrap_or(u32::MAX).max(1);
-        let wait = self.pace.0.saturating_mul(self.turned_away) / seats;
+        let before = self.turned_away.saturating_add(u32::try_from(self.waiting).unwrap_or(u32::MAX));
+        let wait = self.pace.0.saturating_mul(before) / seats;
+        let wait = wait.clamp(SNOOZE, LONG_SNOOZE);
         self.turned_away = self.turned_away.saturating_add(1);
-        wait.clamp(SNOOZE, LONG_SNOOZE)
+        self.back_by = self.back_by.max(Some(Instant::now() + wait));
+        wait
     }
 }
 
@@ -133,20 +157,20 @@ mod tests {
     fn an_endpoint_has_its_seats_and_no_more() {
         let mut seats = Seats::new(2);
         for _ in 0..3 {
-            seats.queue(ENDPOINT).unwrap();
+            seats.queue(ENDPOINT, false).unwrap();
         }
         let first = seats.take(ENDPOINT).unwrap();
         let _second = seats.take(ENDPOINT).unwrap();
         assert!(seats.take(ENDPOINT).is_none());
         drop(first);
         assert!(seats.take(ENDPOINT).is_some());
-        assert!(seats.take(None).is_some() && seats.queue(None).is_ok());
+        assert!(seats.take(None).is_some() && seats.queue(None, false).is_ok());
     }
 
     #[test]
     fn a_slow_endpoint_lets_few_wait_and_sends_the_others_away_for_longer() {
         let mut seats = Seats::new(2);
-        let fast = (0..1_000).filter(|_| seats.queue(ENDPOINT).is_ok()).count();
+        let fast = (0..1_000).filter(|_| seats.queue(ENDPOINT, false).is_ok()).count();
         assert_eq!(fast, 50);
         for _ in 0..100 {
             seats.note(ENDPOINT, Duration::from_secs(15));
@@ -154,10 +178,34 @@ mod tests {
         for _ in 0..49 {
             seats.give_up(ENDPOINT);
         }
-        assert!(seats.queue(ENDPOINT).is_ok());
-        let wait = seats.queue(ENDPOINT).unwrap_err();
+        assert!(seats.queue(ENDPOINT, true).is_ok());
+        let wait = seats.queue(ENDPOINT, true).unwrap_err();
         assert_eq!(wait, LONG_SNOOZE);
         let mut empty = Seats::new(2);
         assert_eq!(empty.give_up(ENDPOINT), SNOOZE);
+    }
+
+    /// The drill's first runs had webhooks that newer ones overtook for more than a minute.
+    #[test]
+    fn whoever_comes_back_goes_before_those_who_are_new() {
+        let mut seats = Seats::new(2);
+        let away = (0..150).filter(|_| seats.queue(ENDPOINT, false).is_err()).count();
+        assert_eq!(away, 100);
+        let (_first, _second) = (seats.take(ENDPOINT).unwrap(), seats.take(ENDPOINT).unwrap());
+        assert!(seats.queue(ENDPOINT, false).is_err(), "no seat is empty");
+        assert!(seats.queue(ENDPOINT, true).is_ok() && seats.queue(ENDPOINT, true).is_ok());
+    }
+
+    #[test]
+    fn the_snooze_is_about_what_those_before_it_take() {
+        let mut seats = Seats::new(2);
+        let away: Vec<Duration> = (0..1_050).filter_map(|_| seats.queue(ENDPOINT, false).err()).collect();
+        // Two at a time, 10 ms each, behind 50 that wait.
+        assert_eq!((away[0], away[999]), (SNOOZE, Duration::from_millis(5_245)));
+        // However often they come back, there are no more of them.
+        for _ in 0..10 {
+            let again: Vec<Duration> = (0..1_000).filter_map(|_| seats.queue(ENDPOINT, true).err()).collect();
+            assert!(again.iter().all(|wait| *wait <= Duration::from_millis(5_245)), "{again:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, str::FromStr, time::Duration};
 
 use sqlx::{
-    Connection as _, PgConnection, PgPool,
+    Connection as _, PgConnection, PgPool, SqliteConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -65,6 +65,7 @@ impl Db {
             .acquire_timeout(ACQUIRE_WRITER)
             .idle_timeout(None)
             .max_lifetime(None)
+            .after_release(|connection, _| Box::pin(async move { has_ended(connection).await }))
             .connect_with(options.clone())
             .await?;
         let read = SqlitePoolOptions::new()
@@ -113,6 +114,16 @@ pub(super) async fn why(options: &PgConnectOptions) -> StoreError {
         Ok(Err(error)) => error.into(),
         Err(_) => StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
+}
+
+/// SQLite ends a transaction by itself when the disk is full. The rollback that follows fails, and the driver would take
+/// the connection for inside a transaction for ever, so that one is not kept.
+async fn has_ended(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // Waits for a rollback that is under way.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 async fn roll_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {

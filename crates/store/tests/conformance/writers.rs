@@ -1,9 +1,9 @@
 //! Writers and readers beside each other.
 
-use taskpost_store::users;
+use taskpost_store::{StoreError, users};
 use tokio::sync::oneshot;
 
-use crate::harness::Store;
+use crate::harness::{Store, run};
 
 both!(
     a_reader_does_not_wait_for_a_writer,
@@ -60,4 +60,33 @@ async fn what_is_dropped_or_rolled_back_is_gone(store: Store) {
 async fn the_store_says_that_it_can_be_written(store: Store) {
     store.db.check_writable().await.unwrap();
     assert_eq!(store.db.name(), if store.db.has_outbox() { "postgres" } else { "sqlite" });
+}
+
+/// The drill's "disk full: data folder" (seed 7): SQLite ended the transaction by itself, the rollback failed, and the one
+/// connection that writes was refused every transaction from then on.
+#[tokio::test]
+async fn a_full_disk_costs_no_more_than_its_transaction() {
+    run(Store::sqlite().await, async |store: Store| {
+        // No more pages than there are, for the connection that this goes to: the one that writes.
+        store.execute("PRAGMA max_page_count = 1").await.unwrap();
+        let mut tx = store.begin().await;
+        let mut refused = None;
+        for number in 0..1_000 {
+            let user = store.somebody(&format!("ada{number}"));
+            if let Err(error) = users::insert(&mut tx, store.change(), &user, "hash").await {
+                refused = Some(error);
+                break;
+            }
+        }
+        assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
+        drop(tx);
+
+        let user = store.somebody("bob");
+        let mut tx = store.begin().await;
+        users::insert(&mut tx, store.change(), &user, "hash").await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(users::get(&mut store.reader().await, user.id).await.unwrap().is_some());
+        assert_eq!(store.number("SELECT count(*) FROM users").await, 1);
+    })
+    .await;
 }
