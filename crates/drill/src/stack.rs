@@ -105,6 +105,10 @@ impl Stack {
             let patient = url.replace("&pool_timeout=5", "");
             starting = starting.with("DATABASE_URL", patient);
         }
+        if setup == Setup::Full {
+            // Not through a proxy, which stands still while this waits.
+            starting = starting.migrated();
+        }
         for (service, proxy) in &proxies {
             let direct = starting.variable(service.variable()).expect("a service of this setup").to_owned();
             starting = starting.with(service.variable(), proxies::through(*service, &direct, proxy));
@@ -121,7 +125,7 @@ impl Stack {
         let (api, others) = match setup {
             Setup::Embedded => (armed(starting, Role::Api).await, None),
             Setup::Full => {
-                let api = armed(starting.migrated().role("api"), Role::Api).await;
+                let api = armed(starting.role("api"), Role::Api).await;
                 let consumers = armed(api.beside().role("consumers"), Role::Consumers).await;
                 let workers = armed(api.beside().role("workers"), Role::Workers).await;
                 (api, Some((consumers, workers)))

@@ -1,12 +1,17 @@
 //! Passwords: argon2id with OWASP's parameters, never more at once than there are cores.
 
-use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
+use std::{
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::{self, available_parallelism},
+};
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash,
 };
 use metrics::{counter, gauge};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Error;
 
@@ -24,8 +29,57 @@ const DUMMY: &str =
 
 pub(crate) struct Passwords {
     argon2: Argon2<'static>,
-    cores: Arc<Semaphore>,
+    cores: Cores,
     queue: Arc<Semaphore>,
+}
+
+/// A thread for each core. The allocator keeps the memory of a hash for the thread that gave it back, and the runtime's
+/// blocking threads are many: after a dozen logins they would hold ten times as much.
+struct Cores(mpsc::Sender<Job>);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Cores {
+    /// They end with the last sender.
+    fn start(count: usize) -> Result<Self, Error> {
+        let (send, jobs) = mpsc::channel::<Job>();
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..count {
+            let jobs = Arc::clone(&jobs);
+            let next = move || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let work = move || {
+                while let Ok(job) = next() {
+                    // Its caller sees that no answer comes.
+                    let _ = catch_unwind(AssertUnwindSafe(job));
+                }
+            };
+            thread::Builder::new().name("passwords".to_owned()).spawn(work).map_err(internal)?;
+        }
+        Ok(Self(send))
+    }
+
+    /// Runs it when its turn comes, if anybody still waits for it then. The place is held until it is done.
+    async fn run<T: Send + 'static>(
+        &self,
+        place: OwnedSemaphorePermit,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let job = move || {
+            let _place = place;
+            if reply.is_closed() {
+                return;
+            }
+            let running = gauge!("taskpost_password_hashes_running");
+            running.increment(1.0);
+            let value = work();
+            running.decrement(1.0);
+            // Nobody waits any more when the client is gone.
+            let _ = reply.send(value);
+        };
+        self.0.send(Box::new(job)).map_err(internal)?;
+        answer.await.map_err(internal)
+    }
 }
 
 impl Passwords {
@@ -34,7 +88,7 @@ impl Passwords {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
-            cores: Arc::new(Semaphore::new(cores)),
+            cores: Cores::start(cores)?,
             queue: Arc::new(Semaphore::new(cores + WAITING)),
         })
     }
@@ -67,18 +121,9 @@ impl Passwords {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
         let busy = |_| Error::Busy("the queue for logins");
-        let _place = self.queue.clone().try_acquire_owned().map_err(busy)?;
-        let core = self.cores.clone().acquire_owned().await.map_err(internal)?;
+        let place = self.queue.clone().try_acquire_owned().map_err(busy)?;
         counter!("taskpost_password_hashes_total").increment(1);
-        let work = move || {
-            let running = gauge!("taskpost_password_hashes_running");
-            running.increment(1.0);
-            let value = work();
-            running.decrement(1.0);
-            drop(core);
-            value
-        };
-        tokio::task::spawn_blocking(work).await.map_err(internal)
+        self.cores.run(place, work).await
     }
 }
 

@@ -25,6 +25,8 @@ const GOODBYE: Duration = Duration::from_secs(20);
 const FROZEN: Duration = Duration::from_secs(8);
 /// Within this time a process that is well says that it lives.
 const ANSWER: Duration = Duration::from_secs(1);
+/// How long to wait before looking again.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How long a process that was taken for dead works beside its successor.
 const TOGETHER: Duration = Duration::from_secs(5);
 
@@ -173,12 +175,11 @@ async fn rebalance(arena: &Arena) {
 
 /// Waits until a process has applied more events than so many; how many it has.
 async fn applies(arena: &Arena, server: &Server, more_than: u64) -> u64 {
-    arena
-        .until(|| async {
-            let applied = applied(server).await;
-            if applied > more_than { Ok(applied) } else { Err(format!("it applied {applied} events")) }
-        })
-        .await
+    until_seldom(arena, || async {
+        let applied = applied(server).await;
+        if applied > more_than { Ok(applied) } else { Err(format!("it applied {applied} events")) }
+    })
+    .await
 }
 
 async fn applied(server: &Server) -> u64 {
@@ -188,33 +189,31 @@ async fn applied(server: &Server) -> u64 {
 /// Waits until everything that is in the log now is relayed, and each group has applied it in every partition.
 async fn applied_everywhere(arena: &Arena) {
     let head = arena.stack.number("SELECT position FROM log_head").await;
-    let heads = arena
-        .until(|| async {
-            let (heads, rest): (Vec<_>, Vec<_>) = places(arena)
-                .await
-                .into_iter()
-                .partition(|(group, partition, _)| group == "relay" && !partition.is_empty());
-            let cursor = rest.iter().find(|(group, partition, _)| group == "relay" && partition.is_empty());
-            match cursor {
-                Some((.., cursor)) if *cursor >= head => Ok(heads),
-                cursor => Err(format!("of {head} events relayed: {cursor:?}")),
-            }
-        })
-        .await;
-    arena
-        .until(|| async {
-            let behind: Vec<_> = places(arena)
-                .await
-                .into_iter()
-                .filter(|(group, partition, position)| {
-                    let head = heads.iter().find(|(_, of, _)| of == partition);
-                    ["notifier", "webhooks"].contains(&group.as_str())
-                        && head.is_some_and(|head| *position < head.2)
-                })
-                .collect();
-            if behind.is_empty() { Ok(()) } else { Err(format!("of {heads:?} not applied: {behind:?}")) }
-        })
-        .await;
+    let heads = until_seldom(arena, || async {
+        let (heads, rest): (Vec<_>, Vec<_>) = places(arena)
+            .await
+            .into_iter()
+            .partition(|(group, partition, _)| group == "relay" && !partition.is_empty());
+        let cursor = rest.iter().find(|(group, partition, _)| group == "relay" && partition.is_empty());
+        match cursor {
+            Some((.., cursor)) if *cursor >= head => Ok(heads),
+            cursor => Err(format!("of {head} events relayed: {cursor:?}")),
+        }
+    })
+    .await;
+    until_seldom(arena, || async {
+        let behind: Vec<_> = places(arena)
+            .await
+            .into_iter()
+            .filter(|(group, partition, position)| {
+                let head = heads.iter().find(|(_, of, _)| of == partition);
+                ["notifier", "webhooks"].contains(&group.as_str())
+                    && head.is_some_and(|head| *position < head.2)
+            })
+            .collect();
+        if behind.is_empty() { Ok(()) } else { Err(format!("of {heads:?} not applied: {behind:?}")) }
+    })
+    .await;
 }
 
 /// How far each group is in each partition, and the relay.
@@ -237,12 +236,11 @@ async fn zombie_consumers(arena: &Arena) {
     zombie.signal("STOP");
     let frozen = Instant::now();
     let second = stack.api().beside().role("consumers").await;
-    arena
-        .until(|| async {
-            let counts = leads(&second).await;
-            if counts.contains(&0) { Err(format!("it does not lead yet: {counts:?}")) } else { Ok(()) }
-        })
-        .await;
+    until_seldom(arena, || async {
+        let counts = leads(&second).await;
+        if counts.contains(&0) { Err(format!("it does not lead yet: {counts:?}")) } else { Ok(()) }
+    })
+    .await;
     load.wait_for_more(BETWEEN).await;
     applied_everywhere(arena).await;
     let [moved, relayed, applied] = leads(&second).await;
@@ -270,32 +268,25 @@ async fn zombie_workers(arena: &Arena) {
     let Arena { stack, history, .. } = arena;
     let (zombie, name) = (stack.server(Role::Workers), stack.name(Role::Workers));
     history.mark(Mark::Down(name));
-    let held = arena.until(|| freeze_with_leases(arena, zombie)).await;
+    let held = until_seldom(arena, || freeze_with_leases(arena, zombie)).await;
     let frozen = Instant::now();
     let second = stack.api().beside().role("workers").await;
-    arena
-        .until(|| async {
-            let now = leases(arena, "finished_at IS NOT NULL").await;
-            let left =
-                held.iter().filter(|(id, lease)| !now.iter().any(|(i, l)| i == id && l > lease)).count();
-            if left == 0 {
-                Ok(())
-            } else {
-                Err(format!("{left} of {} leases were not taken over", held.len()))
-            }
-        })
-        .await;
+    until_seldom(arena, || async {
+        let now = leases(arena, "finished_at IS NOT NULL").await;
+        let left = held.iter().filter(|(id, lease)| !now.iter().any(|(i, l)| i == id && l > lease)).count();
+        if left == 0 { Ok(()) } else { Err(format!("{left} of {} leases were not taken over", held.len())) }
+    })
+    .await;
     let delivered = counter(&second, "taskpost_deliveries_total", "outcome=\"delivered\"").await;
     zombie.signal("CONT");
     history.mark(Mark::Up(name));
-    let late = arena
-        .until(|| async {
-            match counter(zombie, "taskpost_leases_lost_total", "").await {
-                0 => Err("no outcome came after its lease".to_owned()),
-                late => Ok(late),
-            }
-        })
-        .await;
+    let late = until_seldom(arena, || async {
+        match counter(zombie, "taskpost_leases_lost_total", "").await {
+            0 => Err("no outcome came after its lease".to_owned()),
+            late => Ok(late),
+        }
+    })
+    .await;
     history.mark(Mark::Fault(format!(
         "{name}: frozen for {:.0} s with {} webhooks under way; another process delivered {delivered}, those too; \
          {late} outcomes came after their leases",
@@ -325,6 +316,25 @@ async fn leases(arena: &Arena, which: &str) -> Vec<(String, i64)> {
     arena
         .stack
         .rows(&format!("SELECT {id}, lease FROM deliveries WHERE channel = 'webhook' AND {which}"))
+        .await
+}
+
+/// As [`Arena::until`], with a pause after each look that was in vain: they cost a connection each.
+pub(super) async fn until_seldom<T, F>(arena: &Arena, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    arena
+        .until(|| {
+            let looking = look();
+            async {
+                let looked = looking.await;
+                if looked.is_err() {
+                    arena.last(PAUSE).await;
+                }
+                looked
+            }
+        })
         .await
 }
 

@@ -12,7 +12,7 @@ use rdkafka::{
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use url::Url;
 
-use super::{BETWEEN, fail_some};
+use super::{super::processes::until_seldom, BETWEEN, fail_some};
 use crate::{case::Arena, history::Mark, stack::Role};
 use log::{EVENTS, Log, Offsets, PATIENCE};
 
@@ -37,18 +37,16 @@ pub(super) async fn topics_deleted(arena: &Arena) {
         let deleted = Log::admin().delete_topics(&names, &Log::patience()).await.expect("Kafka answers");
         let failed: Vec<_> = deleted.iter().filter(|topic| topic.is_err()).collect();
         assert!(failed.is_empty(), "{failed:?}");
-        arena
-            .until(|| async {
-                let said = consumers.stderr().matches(GONE).count();
-                if said >= round { Ok(()) } else { Err("the relay did not miss its records".to_owned()) }
-            })
-            .await;
-        arena
-            .until(|| async {
-                let found = log.partitions().await.len();
-                if found >= EVENTS.len() { Ok(()) } else { Err(format!("there are {found} partitions")) }
-            })
-            .await;
+        until_seldom(arena, || async {
+            let said = consumers.stderr().matches(GONE).count();
+            if said >= round { Ok(()) } else { Err("the relay did not miss its records".to_owned()) }
+        })
+        .await;
+        until_seldom(arena, || async {
+            let found = log.partitions().await.len();
+            if found >= EVENTS.len() { Ok(()) } else { Err(format!("there are {found} partitions")) }
+        })
+        .await;
         arena.history.mark(Mark::Fault(format!(
             "kafka: {} topics with {records} records deleted; missed and made again within {:.1} s",
             names.len(),
@@ -68,15 +66,14 @@ pub(super) async fn groups_deleted(arena: &Arena) {
     let groups = groups.each_ref().map(String::as_str);
     let known: i64 = committed(&log).await;
     assert!(known > 0, "Kafka knows of no progress");
-    arena
-        .until(|| async {
-            let deleted = Log::admin().delete_groups(&groups, &Log::patience()).await.expect("Kafka answers");
-            match deleted.into_iter().find_map(Result::err) {
-                None => Ok(()),
-                Some((group, error)) => Err(format!("{group}: {error}")),
-            }
-        })
-        .await;
+    until_seldom(arena, || async {
+        let deleted = Log::admin().delete_groups(&groups, &Log::patience()).await.expect("Kafka answers");
+        match deleted.into_iter().find_map(Result::err) {
+            None => Ok(()),
+            Some((group, error)) => Err(format!("{group}: {error}")),
+        }
+    })
+    .await;
     let left = committed(&log).await;
     assert_eq!(left, 0, "Kafka still knows where the groups are");
     arena.load.wait_for_more(BETWEEN).await;
@@ -121,20 +118,21 @@ pub(super) async fn offsets_moved(arena: &Arena) {
     server.kill();
     hold.end().await;
     let ends = log.ends().await;
-    let unread = ends.iter().map(|(_, end)| end).sum::<i64>() * 2 - committed(&log).await;
-    assert!(unread > 0, "there was nothing that the groups had not read");
+    let (all, read) = (ends.iter().map(|(_, end)| end).sum::<i64>() * 2, committed(&log).await);
+    assert!(read < all, "there was nothing that the groups had not read");
     set(arena, &log, &ends).await;
     server.restart().await;
     history.mark(Mark::Up(name));
-    history
-        .mark(Mark::Fault(format!("kafka: offsets set forward past {unread} records that were not applied")));
+    history.mark(Mark::Fault(format!(
+        "kafka: offsets set forward from {read} to {all} past records that were not applied"
+    )));
     arena.load.wait_for_more(BETWEEN).await;
 }
 
 /// Sets the offsets of both groups, once their members are gone.
 async fn set(arena: &Arena, log: &Log, offsets: &Offsets) {
     for group in GROUPS {
-        arena.until(|| log.commit(group, offsets)).await;
+        until_seldom(arena, || log.commit(group, offsets)).await;
         assert_eq!(sorted(log.committed(group).await), sorted(offsets.clone()), "{group}");
     }
 }
@@ -225,15 +223,14 @@ pub(super) async fn poison(arena: &Arena) {
         }
         arena.load.wait_for_more(BETWEEN).await;
     }
-    arena
-        .until(|| async {
-            const SQL: &str = "SELECT handler, count(*) FROM dead_letters
+    until_seldom(arena, || async {
+        const SQL: &str = "SELECT handler, count(*) FROM dead_letters
                 WHERE source = 'log' AND reason LIKE 'the record %' GROUP BY handler ORDER BY handler";
-            let letters = arena.stack.rows(SQL).await;
-            let all = GROUPS.map(|group| (group.to_owned(), sent));
-            if letters == all { Ok(()) } else { Err(format!("letters {letters:?}, and {all:?} were sent")) }
-        })
-        .await;
+        let letters = arena.stack.rows(SQL).await;
+        let all = GROUPS.map(|group| (group.to_owned(), sent));
+        if letters == all { Ok(()) } else { Err(format!("letters {letters:?}, and {all:?} were sent")) }
+    })
+    .await;
     arena.history.mark(Mark::Fault(format!(
         "kafka: {sent} records that are no event, each a dead letter of both groups"
     )));

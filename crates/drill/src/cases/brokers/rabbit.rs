@@ -16,7 +16,7 @@ use taskpost_common::Clock;
 use taskpost_testkit::Part;
 use uuid::Uuid;
 
-use super::{BETWEEN, DELAYS, OVERDUE, fail_some};
+use super::{super::processes::until_seldom, BETWEEN, DELAYS, OVERDUE, fail_some};
 use crate::{case::Arena, history::Mark};
 
 const LANES: [&str; 6] =
@@ -86,29 +86,27 @@ impl Broker {
 
     /// Waits until every queue is there.
     async fn complete(&self, arena: &Arena) {
-        arena
-            .until(|| async {
-                for queue in self.queues() {
-                    self.ready(&queue).await.ok_or_else(|| format!("{queue} is not there"))?;
-                }
-                Ok(())
-            })
-            .await;
+        until_seldom(arena, || async {
+            for queue in self.queues() {
+                self.ready(&queue).await.ok_or_else(|| format!("{queue} is not there"))?;
+            }
+            Ok(())
+        })
+        .await;
     }
 
     /// Has some webhooks fail, and waits until messages wait for another try.
     async fn with_retries(&self, arena: &Arena) {
         fail_some(arena);
-        arena
-            .until(|| async {
-                for retry in self.retries() {
-                    if self.ready(&retry).await.is_some_and(|ready| ready > 0) {
-                        return Ok(());
-                    }
+        until_seldom(arena, || async {
+            for retry in self.retries() {
+                if self.ready(&retry).await.is_some_and(|ready| ready > 0) {
+                    return Ok(());
                 }
-                Err("no message waits for another try".to_owned())
-            })
-            .await;
+            }
+            Err("no message waits for another try".to_owned())
+        })
+        .await;
     }
 
     /// Publishes as the product does; the broker must take it.
@@ -218,7 +216,7 @@ pub(super) async fn poison(arena: &Arena) {
     let mut left: Vec<&[u8]> = std::iter::repeat_n(POISON, ROUNDS).flatten().collect();
     let sent = left.len();
     while !left.is_empty() {
-        let message = arena.until(|| async { take(&channel, &dlq, left.len()).await }).await;
+        let message = until_seldom(arena, || async { take(&channel, &dlq, left.len()).await }).await;
         let place = left.iter().position(|body| *body == message.data.as_slice());
         left.swap_remove(place.unwrap_or_else(|| panic!("nobody sent {:?}", message.data)));
         assert_eq!(reason(&message).as_deref(), Some("rejected"), "{:?}", message.properties);

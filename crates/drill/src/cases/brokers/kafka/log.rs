@@ -13,7 +13,7 @@ use rdkafka::{
 };
 use taskpost_testkit::Part;
 
-use super::GROUPS;
+use super::{super::super::processes::until_seldom, GROUPS};
 use crate::case::Arena;
 
 /// The topics that carry events.
@@ -158,19 +158,18 @@ impl Log {
 
     /// Waits until the groups have passed these offsets.
     pub(super) async fn passed(&self, arena: &Arena, ends: &Offsets) {
-        arena
-            .until(|| async {
-                for group in GROUPS {
-                    let at = self.committed(group).await;
-                    let behind = |(key, end): &&((String, i32), i64)| {
-                        *end > 0 && at.iter().any(|(of, at)| of == key && at < end)
-                    };
-                    if let Some((key, end)) = ends.iter().find(behind) {
-                        return Err(format!("{group} has not passed {end} of {key:?}: {at:?}"));
-                    }
+        until_seldom(arena, || async {
+            for group in GROUPS {
+                let at = self.committed(group).await;
+                let behind = |(key, end): &&((String, i32), i64)| {
+                    *end > 0 && at.iter().any(|(of, at)| of == key && at < end)
+                };
+                if let Some((key, end)) = ends.iter().find(behind) {
+                    return Err(format!("{group} has not passed {end} of {key:?}: {at:?}"));
                 }
-                Ok(())
-            })
-            .await;
+            }
+            Ok(())
+        })
+        .await;
     }
 }
