@@ -12,15 +12,14 @@ use taskpost_testkit::until_within;
 
 use crate::{
     check,
+    expect::Expect,
     history::{History, Mark},
     load::{Load, Pressure},
-    report::{Report, Verdict},
+    report::{ENOUGH, Report, Verdict},
     stack::{Options, RECOVERY, Setup, Stack},
     watch::Watch,
 };
 
-/// A case with fewer acknowledged operations proves nothing.
-pub const ENOUGH: usize = 500;
 /// How many are acknowledged before the fault, and after it.
 const BEFORE: usize = 100;
 const AFTER: usize = 150;
@@ -53,15 +52,6 @@ pub struct Case {
     pub expect: Expect,
 }
 
-/// What is expected where a case differs from others.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Expect {
-    /// Deliveries that are given up, as the receiver never takes them.
-    pub dead_letters: bool,
-    /// The most memory of a process in MiB, if another than usual.
-    pub memory: Option<u64>,
-}
-
 /// What a fault works on.
 pub struct Arena {
     /// The running product.
@@ -77,6 +67,31 @@ pub struct Arena {
 }
 
 impl Case {
+    /// A case of the usual kind, which can be run anywhere and stands beside others.
+    pub fn new(
+        name: &str,
+        setup: Setup,
+        fault: impl for<'a> Fn(&'a Arena) -> BoxFuture<'a, ()> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            setup,
+            short: false,
+            apart: true,
+            seeds: 1,
+            pressure: Pressure::default(),
+            options: Box::new(|_| Options::default()),
+            fault: Box::new(move |arena| {
+                let broken = fault(arena);
+                Box::pin(async {
+                    broken.await;
+                    Ok(())
+                })
+            }),
+            expect: Expect::default(),
+        }
+    }
+
     /// Runs it. `folder` gets its history, and the logs of the processes when it did not pass.
     pub async fn run(&self, seed: u64, folder: &Path) -> Report {
         let began = Instant::now();
@@ -122,12 +137,11 @@ impl Case {
         let scene =
             check::Scene { stack: &stack, history: &history, seen: &watch.seen(), expect: self.expect };
         report.take(&history, check::all(&scene).await);
-        if report.violations.is_empty() {
-            drop(watch);
-            stack.finish().await;
-        } else {
+        if !report.violations.is_empty() {
             keep_logs(&stack, folder);
         }
+        drop(watch);
+        stack.finish().await;
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ mod sound;
 use std::fmt::Display;
 
 use crate::{
-    case::Expect,
+    expect::Expect,
     history::History,
     stack::{Setup, Stack},
     watch::Seen,

@@ -4,6 +4,7 @@
 mod case;
 mod cases;
 mod check;
+mod expect;
 mod history;
 mod load;
 mod peer;

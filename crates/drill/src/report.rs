@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::{case::ENOUGH, check::Findings, history::History, stack::Setup};
+use crate::{check::Findings, history::History, stack::Setup};
+
+/// A case with fewer acknowledged operations proves nothing.
+pub const ENOUGH: usize = 500;
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -54,6 +54,7 @@ impl Starting {
 
     async fn start(self) -> TestApp {
         let Self { backend, place, variables, clock } = self;
+        place.used_with(&variables);
         wire::install_crypto();
         let config =
             Config::load(|name| variables.get(name).cloned()).expect("the test's variables are good");
@@ -199,7 +200,7 @@ impl TestApp {
         running.shut_down().await;
         assert!(began.elapsed() < STOP, "an idle app took {:?} to shut down", began.elapsed());
         if let Some(place) = self.place.take().and_then(Arc::into_inner) {
-            place.remove(&self.variables).await;
+            place.remove().await;
         }
     }
 

@@ -1,6 +1,10 @@
 //! The real brokers that a run of the tests uses: `TASKPOST_TEST_PARTS` is a comma list of kafka, rabbitmq and redis.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use lapin::{
     Connection, ConnectionProperties,
@@ -85,11 +89,26 @@ impl Part {
 pub(crate) struct Brokers {
     instance: String,
     parts: Vec<Part>,
+    /// The `RETRY_DELAYS` that it was started with; none while it was not.
+    retry_delays: Mutex<Option<String>>,
 }
 
 impl Brokers {
     pub(crate) fn new(parts: Vec<Part>) -> Self {
-        Self { instance: format!("t-{}", Clock::system().id::<Uuid>().simple()), parts }
+        Self {
+            instance: format!("t-{}", Clock::system().id::<Uuid>().simple()),
+            parts,
+            retry_delays: Mutex::default(),
+        }
+    }
+
+    /// It is started with these variables, so that there is something to delete.
+    pub(crate) fn used_with(&self, variables: &BTreeMap<String, String>) {
+        *self.retry_delays() = Some(variables.get("RETRY_DELAYS").cloned().unwrap_or_default());
+    }
+
+    fn retry_delays(&self) -> MutexGuard<'_, Option<String>> {
+        self.retry_delays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn instance(&self) -> &str {
@@ -106,13 +125,14 @@ impl Brokers {
         variables
     }
 
-    /// Deletes what the instance left, with the queues of these `RETRY_DELAYS`; keys of Redis vanish by themselves.
-    pub(crate) async fn remove(&self, retry_delays: &str) {
+    /// Deletes what the instance left; keys of Redis vanish by themselves.
+    pub(crate) async fn remove(&self) {
+        let Some(retry_delays) = self.retry_delays().take() else { return };
         if self.parts.contains(&Part::Kafka) {
             self.remove_topics().await;
         }
         if self.parts.contains(&Part::RabbitMq) {
-            self.remove_queues(retry_delays).await;
+            self.remove_queues(&retry_delays).await;
         }
     }
 

@@ -77,9 +77,14 @@ impl Place {
         variables
     }
 
-    /// Removes everything, once nobody uses it any more; `variables` are those it was used with.
-    pub(crate) async fn remove(mut self, variables: &BTreeMap<String, String>) {
-        self.brokers.remove(variables.get("RETRY_DELAYS").map_or("", String::as_str)).await;
+    /// An instance starts here with these variables.
+    pub(crate) fn used_with(&self, variables: &BTreeMap<String, String>) {
+        self.brokers.used_with(variables);
+    }
+
+    /// Removes everything, once nobody uses it any more.
+    pub(crate) async fn remove(mut self) {
+        self.brokers.remove().await;
         if let Some(schema) = self.schema.take() {
             schema.remove().await;
         }
@@ -90,7 +95,6 @@ impl Place {
 struct Schema {
     server: Url,
     name: String,
-    gone: bool,
 }
 
 impl Schema {
@@ -101,7 +105,7 @@ impl Schema {
         });
         let server = server.parse().unwrap_or_else(|error| panic!("{POSTGRES}: {error}"));
         let name = format!("test_{}", Clock::system().id::<Uuid>().simple());
-        Self { server, name, gone: false }
+        Self { server, name }
     }
 
     fn url(&self) -> String {
@@ -111,8 +115,7 @@ impl Schema {
         url.into()
     }
 
-    async fn remove(mut self) {
-        self.gone = true;
+    async fn remove(self) {
         self.try_remove().await.expect("the test's schema can be dropped");
     }
 
@@ -124,17 +127,20 @@ impl Schema {
     }
 }
 
-impl Drop for Schema {
-    /// A test that failed leaves no schema behind either. It has no runtime to wait in any more, so this brings its own.
+impl Drop for Place {
+    /// A test that failed leaves nothing behind either. It has no runtime to wait in any more, so this brings its own.
     fn drop(&mut self) {
-        if self.gone {
-            return;
-        }
+        let left = async {
+            self.brokers.remove().await;
+            if let Some(schema) = &self.schema {
+                // What fails here must not hide why the test failed.
+                let _ = schema.try_remove().await;
+            }
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                // What fails here must not hide why the test failed.
-                let _ = runtime.map(|runtime| runtime.block_on(self.try_remove()));
+                let _ = runtime.map(|runtime| runtime.block_on(left));
             });
         });
     }

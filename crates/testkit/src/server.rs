@@ -86,6 +86,7 @@ impl ServerStarting {
 
     async fn start(self) -> Server {
         let Self { place, mut variables, once, arguments } = self;
+        place.used_with(&variables);
         let said = Said::new(&place);
         let mut first = variables.clone();
         first.extend(once.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -296,7 +297,7 @@ impl Server {
         let nothing = Arc::new(Place::new(Backend::Sqlite));
         // The last process of an instance removes its things.
         if let Some(place) = Arc::into_inner(std::mem::replace(&mut self.place, nothing)) {
-            place.remove(&self.variables).await;
+            place.remove().await;
         }
     }
 

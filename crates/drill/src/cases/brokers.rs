@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use taskpost_testkit::Answer;
 
 use crate::{
-    case::{Arena, Case, Expect},
-    load::Pressure,
+    case::{Arena, Case},
+    expect::Expect,
     stack::{Options, Setup},
 };
 
@@ -44,24 +44,11 @@ pub fn cases() -> Vec<Case> {
 
 fn case(name: &str, fault: impl for<'a> Fn(&'a Arena) -> BoxFuture<'a, ()> + Send + Sync + 'static) -> Case {
     Case {
-        name: name.to_owned(),
-        setup: Setup::Full,
-        short: false,
-        apart: true,
-        seeds: 1,
-        pressure: Pressure::default(),
         options: Box::new(|_| Options {
             variables: [("RETRY_DELAYS", DELAYS.join(","))].into(),
             ..Options::default()
         }),
-        fault: Box::new(move |arena| {
-            let broken = fault(arena);
-            Box::pin(async {
-                broken.await;
-                Ok(())
-            })
-        }),
-        expect: Expect::default(),
+        ..Case::new(name, Setup::Full, fault)
     }
 }
 

@@ -7,7 +7,8 @@ use taskpost_common::crash::CrashPoint;
 use taskpost_testkit::Answer;
 
 use crate::{
-    case::{Arena, Case, Expect},
+    case::{Arena, Case},
+    expect::Expect,
     history::Mark,
     load::Pressure,
     stack::{Options, Role, Setup},

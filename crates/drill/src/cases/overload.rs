@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    case::{Arena, Case, Expect},
+    case::{Arena, Case},
     history::{Answer, History, Mark, Wish},
     load::Pressure,
     stack::{Options, Setup, Stack},
@@ -66,22 +66,12 @@ fn case(setup: Setup, limit: Limit) -> Case {
         Limit::Rate => ("overload: rate limit", ("RATE_LIMIT_WRITE", "150/s,150".to_owned())),
     };
     Case {
-        name: name.to_owned(),
-        setup,
-        short: false,
         // What is beside it would be measured as well.
         apart: false,
-        seeds: 1,
         // They go on through it all, as users would.
         pressure: Pressure { clients: 4, pause: Duration::from_millis(50) },
         options: Box::new(move |_| Options { variables: [variable.clone()].into(), ..Options::default() }),
-        fault: Box::new(|arena| {
-            Box::pin(async {
-                overload(arena).await;
-                Ok(())
-            })
-        }),
-        expect: Expect::default(),
+        ..Case::new(name, setup, |arena| Box::pin(overload(arena)))
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
 use taskpost_common::Clock;
 use taskpost_testkit::Server;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    case::{Arena, Case, Expect},
+    case::{Arena, Case},
     history::{History, Mark, Wish},
     load::Pressure,
     stack::{Options, Role, Setup},
@@ -34,20 +33,21 @@ const TOGETHER: Duration = Duration::from_secs(5);
 pub fn cases() -> Vec<Case> {
     let killed = |setup, role: Role, name: &str| Case {
         short: true,
-        ..case(&format!("{name} killed"), setup, move |arena| Box::pin(killed(arena, role)))
+        ..Case::new(&format!("{name} killed"), setup, move |arena| Box::pin(killed(arena, role)))
     };
-    let frozen = |setup, name: &str| case(&format!("{name} frozen"), setup, |arena| Box::pin(frozen(arena)));
+    let frozen =
+        |setup, name: &str| Case::new(&format!("{name} frozen"), setup, |arena| Box::pin(frozen(arena)));
     let mut cases = vec![killed(Setup::Embedded, Role::Api, "process")];
     cases.extend(Role::ALL.map(|role| killed(Setup::Full, role, role.name())));
     cases.extend([
-        case("terminated", Setup::Embedded, |arena| Box::pin(terminated(arena, &[Role::Api]))),
-        case("terminated", Setup::Full, |arena| Box::pin(terminated(arena, &Role::ALL))),
+        Case::new("terminated", Setup::Embedded, |arena| Box::pin(terminated(arena, &[Role::Api]))),
+        Case::new("terminated", Setup::Full, |arena| Box::pin(terminated(arena, &Role::ALL))),
         frozen(Setup::Embedded, "process"),
         frozen(Setup::Full, "api"),
-        case("rebalance", Setup::Full, |arena| Box::pin(rebalance(arena))),
+        Case::new("rebalance", Setup::Full, |arena| Box::pin(rebalance(arena))),
         Case {
             short: true,
-            ..case("zombie leader: consumers", Setup::Full, |arena| Box::pin(zombie_consumers(arena)))
+            ..Case::new("zombie leader: consumers", Setup::Full, |arena| Box::pin(zombie_consumers(arena)))
         },
         Case {
             // It lasts long, and what comes meanwhile is to be delivered.
@@ -57,34 +57,10 @@ pub fn cases() -> Vec<Case> {
                 variables: [("WEBHOOK_TIMEOUT", "1s".to_owned())].into(),
                 ..Options::default()
             }),
-            ..case("zombie leader: workers", Setup::Full, |arena| Box::pin(zombie_workers(arena)))
+            ..Case::new("zombie leader: workers", Setup::Full, |arena| Box::pin(zombie_workers(arena)))
         },
     ]);
     cases
-}
-
-fn case(
-    name: &str,
-    setup: Setup,
-    fault: impl for<'a> Fn(&'a Arena) -> BoxFuture<'a, ()> + Send + Sync + 'static,
-) -> Case {
-    Case {
-        name: name.to_owned(),
-        setup,
-        short: false,
-        apart: true,
-        seeds: 1,
-        pressure: Pressure::default(),
-        options: Box::new(|_| Options::default()),
-        fault: Box::new(move |arena| {
-            let broken = fault(arena);
-            Box::pin(async {
-                broken.await;
-                Ok(())
-            })
-        }),
-        expect: Expect::default(),
-    }
 }
 
 async fn killed(arena: &Arena, role: Role) {

@@ -15,7 +15,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use super::processes::until_seldom;
 use crate::{
-    case::{Arena, Case, Expect},
+    case::{Arena, Case},
+    expect::Expect,
     history::{Mark, Wish},
     load::Pressure,
     stack::{Options, Setup},
@@ -46,24 +47,14 @@ pub fn cases() -> Vec<Case> {
 
 fn case(setup: Setup) -> Case {
     Case {
-        name: "bad receivers".to_owned(),
-        setup,
-        short: false,
-        apart: true,
-        seeds: 1,
         // Few enough for what one receiver may get at once, on a busy machine too.
         pressure: Pressure { clients: 4, pause: Duration::from_millis(50) },
         options: Box::new(|_| Options {
             variables: [("RETRY_DELAYS", DELAYS.join(",")), ("WEBHOOK_TIMEOUT", "1s".to_owned())].into(),
             ..Options::default()
         }),
-        fault: Box::new(|arena| {
-            Box::pin(async {
-                misbehave(arena).await;
-                Ok(())
-            })
-        }),
         expect: Expect { dead_letters: true, ..Expect::default() },
+        ..Case::new("bad receivers", setup, |arena| Box::pin(misbehave(arena)))
     }
 }
 

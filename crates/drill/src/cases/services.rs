@@ -9,7 +9,8 @@ mod redis;
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    case::{Case, Expect, Fault},
+    case::{Case, Fault},
+    expect::Expect,
     load::Pressure,
     services::Service,
     stack::{Options, Setup},
@@ -46,8 +47,8 @@ pub(super) fn shared(name: String, fault: Fault) -> Case {
 /// A case of the full product, which reaches this service through a proxy of its own.
 fn proxied(service: Service, name: String, fault: Fault) -> Case {
     Case {
-        // The address to which Kafka sends its clients is there once.
-        apart: service != Service::Kafka,
+        // The address to which Kafka sends its clients is there once, and Redis is timed.
+        apart: !matches!(service, Service::Kafka | Service::Redis),
         options: Box::new(move |_| options(vec![service])),
         ..shared(name, fault)
     }

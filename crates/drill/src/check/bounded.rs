@@ -7,7 +7,7 @@ use std::{
 
 use super::Findings;
 use crate::{
-    case::Expect,
+    expect::Expect,
     stack::{Setup, Stack},
 };
 

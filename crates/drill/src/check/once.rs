@@ -7,7 +7,7 @@ use super::{
     facts::{Attempt, Delivery, Facts, Letter},
     fold::{Fold, Pair, delivered},
 };
-use crate::case::Expect;
+use crate::expect::Expect;
 
 /// The states in which a delivery is finished.
 pub const FINAL: [&str; 3] = ["delivered", "dead", "cancelled"];

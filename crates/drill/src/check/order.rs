@@ -7,7 +7,7 @@ use super::{
     facts::Event,
     kafka::{Record, Topics},
 };
-use crate::case::Expect;
+use crate::expect::Expect;
 
 /// The versions by position.
 pub fn in_store(events: &[Event]) -> Findings {

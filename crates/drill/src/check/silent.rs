@@ -9,7 +9,7 @@ use super::{
     once::FINAL,
     queues::Queues,
 };
-use crate::case::Expect;
+use crate::expect::Expect;
 
 /// The deliveries and what became of them.
 pub fn check(facts: &Facts) -> Findings {

@@ -22,7 +22,7 @@ use crate::{
 const RESETS: usize = 5;
 const CUTS: usize = 20;
 /// How long it may take until a connection has passed the byte where it is cut.
-const TO_THE_BYTE: Duration = Duration::from_secs(5);
+const TO_THE_BYTE: Duration = Duration::from_secs(20);
 /// What is acknowledged between two of them.
 const BETWEEN: usize = 20;
 const LATENCY: Duration = Duration::from_millis(150);
