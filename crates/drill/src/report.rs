@@ -1,6 +1,6 @@
 //! What came of a case, and the table of all.
 
-use std::fmt::Write as _;
+use std::fmt;
 
 use crate::{check::Findings, history::History, stack::Setup};
 
@@ -112,33 +112,40 @@ impl Report {
     }
 }
 
-/// The table, in Markdown.
-pub fn table(reports: &[Report]) -> String {
-    let mut text = "| case | product | seed | acknowledged | lost | doubled | inversions | late | sent again | recovery s | result |\n\
-                    |---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n"
-        .to_owned();
-    for report in reports {
-        let recovery = report.recovery.map_or_else(String::new, |seconds| format!("{seconds:.1}"));
-        let result = match &report.verdict {
-            Verdict::Passed => "ok".to_owned(),
-            Verdict::Failed => "FAILED".to_owned(),
-            Verdict::Vacuous(why) => format!("VACUOUS: {why}"),
-            Verdict::Skipped(why) => format!("skipped: {}", why.trim()),
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {recovery} | {result} |",
-            report.case,
-            report.setup.name(),
-            report.seed,
-            report.acknowledged,
-            report.lost,
-            report.doubled,
-            report.inversions,
-            report.late,
-            report.repeats,
-        );
+impl fmt::Display for Verdict {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => out.write_str("ok"),
+            Self::Failed => out.write_str("FAILED"),
+            Self::Vacuous(why) => write!(out, "VACUOUS: {why}"),
+            Self::Skipped(why) => write!(out, "skipped: {}", why.trim()),
+        }
     }
-    text
 }
+
+/// A row of the table.
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recovery = self.recovery.map_or_else(String::new, |seconds| format!("{seconds:.1}"));
+        write!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {recovery} | {} |",
+            self.case,
+            self.setup.name(),
+            self.seed,
+            self.acknowledged,
+            self.lost,
+            self.doubled,
+            self.inversions,
+            self.late,
+            self.repeats,
+            self.verdict,
+        )
+    }
+}
+
+/// How the table begins, in Markdown.
+pub const HEAD: &str = "\
+| case | product | seed | acknowledged | lost | doubled | inversions | late | sent again | recovery s | result |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|
+";

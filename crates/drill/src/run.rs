@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    fs,
+    fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::{
     case::Case,
     cases, peer,
-    report::{Report, Verdict, table},
+    report::{HEAD, Report},
 };
 
 /// How many cases that leave the services alone run at once.
@@ -66,11 +67,12 @@ pub async fn run(wanted: &Wanted) -> Result<()> {
     }
     let seed = wanted.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
     println!("seed {seed}, {} build", if wanted.release { "release" } else { "debug" });
+    let table = Table::begin(&wanted.folder)?;
     let reports = match wanted.minutes {
-        Some(minutes) => soak(&cases, seed, Duration::from_mins(minutes), &wanted.folder).await?,
-        None => in_turn(turns(&cases, seed, wanted.short), &wanted.folder).await?,
+        Some(minutes) => soak(&cases, seed, Duration::from_mins(minutes), &table).await?,
+        None => in_turn(turns(&cases, seed, wanted.short), &table).await?,
     };
-    println!("\n{}", table(&reports));
+    println!("\n{}", table.read()?);
     let peers = if wanted.short || wanted.minutes.is_some() {
         Vec::new()
     } else {
@@ -95,7 +97,7 @@ fn turns(cases: &[Arc<Case>], seed: u64, short: bool) -> VecDeque<Turn> {
 }
 
 /// One after the other, or two at once where they leave the services alone.
-async fn in_turn(mut turns: VecDeque<Turn>, folder: &Path) -> Result<Vec<Report>> {
+async fn in_turn(mut turns: VecDeque<Turn>, table: &Table) -> Result<Vec<Report>> {
     let mut reports = Vec::new();
     let mut running = JoinSet::new();
     while !turns.is_empty() || !running.is_empty() {
@@ -105,7 +107,7 @@ async fn in_turn(mut turns: VecDeque<Turn>, folder: &Path) -> Result<Vec<Report>
         {
             let Some(turn) = turns.pop_front() else { break };
             let apart = turn.0.apart;
-            running.spawn(play(turn, folder.to_owned()));
+            running.spawn(play(turn, table.clone()));
             if !apart {
                 break;
             }
@@ -117,19 +119,19 @@ async fn in_turn(mut turns: VecDeque<Turn>, folder: &Path) -> Result<Vec<Report>
 }
 
 /// Random cases until the time is over.
-async fn soak(cases: &[Arc<Case>], seed: u64, time: Duration, folder: &Path) -> Result<Vec<Report>> {
+async fn soak(cases: &[Arc<Case>], seed: u64, time: Duration, table: &Table) -> Result<Vec<Report>> {
     let (began, mut random, mut reports) = (Instant::now(), StdRng::seed_from_u64(seed), Vec::new());
     while began.elapsed() < time {
         let case = cases.choose(&mut random).context("no case of that name")?;
-        reports.push(play((Arc::clone(case), random.random_range(1..1_000_000)), folder.to_owned()).await?);
+        reports.push(play((Arc::clone(case), random.random_range(1..1_000_000)), table.clone()).await?);
     }
     Ok(reports)
 }
 
 /// Runs a case, and says at once what came of it.
-async fn play((case, seed): Turn, folder: PathBuf) -> Result<Report> {
+async fn play((case, seed): Turn, table: Table) -> Result<Report> {
     let name = format!("{} {} {seed}", case.name, case.setup.name()).replace([' ', '/'], "-");
-    let folder = folder.join(name);
+    let folder = table.0.join(name);
     fs::create_dir_all(&folder).with_context(|| format!("could not make {}", folder.display()))?;
     let ours = Arc::clone(&case);
     // A case that panics has failed; the others go on.
@@ -139,16 +141,11 @@ async fn play((case, seed): Turn, folder: PathBuf) -> Result<Report> {
         report.violations.push(format!("the case broke down: {}", words(panic)));
         report
     });
-    let result = match &report.verdict {
-        Verdict::Passed => "ok".to_owned(),
-        Verdict::Failed => "FAILED".to_owned(),
-        Verdict::Vacuous(why) => format!("VACUOUS, {why}"),
-        Verdict::Skipped(why) => format!("skipped, {}", why.trim()),
-    };
     println!(
-        "{} ({}, seed {seed}): {result}, {} acknowledged, {:.0} s; {}",
+        "{} ({}, seed {seed}): {}, {} acknowledged, {:.0} s; {}",
         report.case,
         report.setup.name(),
+        report.verdict,
         report.acknowledged,
         report.seconds,
         report.faults.join("; "),
@@ -156,7 +153,35 @@ async fn play((case, seed): Turn, folder: PathBuf) -> Result<Report> {
     for violation in &report.violations {
         println!("    {violation}");
     }
+    table.add(&report)?;
     Ok(report)
+}
+
+/// The table of a run: a file that grows with every case, so that a run that is cut short leaves what it has.
+#[derive(Clone)]
+struct Table(PathBuf);
+
+impl Table {
+    fn begin(folder: &Path) -> Result<Self> {
+        let table = Self(folder.to_owned());
+        fs::create_dir_all(folder).with_context(|| format!("could not make {}", folder.display()))?;
+        fs::write(table.path(), HEAD)
+            .with_context(|| format!("could not write {}", table.path().display()))?;
+        Ok(table)
+    }
+
+    fn add(&self, report: &Report) -> Result<()> {
+        let mut file = File::options().append(true).open(self.path())?;
+        writeln!(file, "{report}").with_context(|| format!("could not write {}", self.path().display()))
+    }
+
+    fn read(&self) -> Result<String> {
+        fs::read_to_string(self.path()).with_context(|| format!("could not read {}", self.path().display()))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("table.md")
+    }
 }
 
 fn words(error: tokio::task::JoinError) -> String {

@@ -14,8 +14,10 @@ use crate::{
     stack::{Options, Role, Setup},
 };
 
-/// How many deliveries fail at first where tries again are what matters.
-const FAILING: usize = 60;
+/// Long enough for a delivery that meets many of those.
+const DELAYS: &str = "50ms,100ms,200ms,500ms,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s";
+/// How many tries fail at first where tries again are what matters.
+const FAILING: usize = 40;
 
 /// Each point in each product that has it.
 pub fn cases() -> Vec<Case> {
@@ -41,7 +43,7 @@ fn case(setup: Setup, point: CrashPoint) -> Case {
         pressure: Pressure::default(),
         options: Box::new(move |random: &mut StdRng| Options {
             crash: Some((role, point, random.random_range(passes(point)))),
-            variables: BTreeMap::from([("RETRY_DELAYS", "50ms,100ms,200ms,500ms,1s,1s,1s".to_owned())]),
+            variables: BTreeMap::from([("RETRY_DELAYS", DELAYS.to_owned())]),
             proxied: Vec::new(),
         }),
         fault: Box::new(move |arena| Box::pin(crash(arena, role, point))),
