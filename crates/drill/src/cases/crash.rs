@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// Long enough for a delivery that meets many of those.
-const DELAYS: &str = "50ms,100ms,200ms,500ms,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s";
+const DELAYS: &str = "50ms,100ms,200ms,500ms,1s,1s,1s,1s,1s,1s";
 /// How many tries fail at first where tries again are what matters.
-const FAILING: usize = 40;
+const FAILING: usize = 25;
 
 /// Each point in each product that has it.
 pub fn cases() -> Vec<Case> {

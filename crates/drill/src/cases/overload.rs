@@ -37,8 +37,8 @@ const UNDER_WAY: usize = 640;
 const PATIENCE: Duration = Duration::from_secs(12);
 /// What an admitted request may take while there is too much, for 99 of 100: commits wait behind a full queue.
 const BUDGET: Duration = Duration::from_secs(5);
-/// What a refusal may take, for 99 of 100.
-const EARLY: Duration = Duration::from_secs(1);
+/// What a refusal may take, for 99 of 100, where clients, product and brokers share a few cores.
+const EARLY: Duration = Duration::from_secs(2);
 /// How long it may take until everything is as before.
 const RECOVERED: Duration = Duration::from_secs(10);
 /// That is so when so many in a row are taken, each within this time.
