@@ -17,7 +17,7 @@ use crate::{
 /// Long enough for a delivery that meets many of those.
 const DELAYS: &str = "50ms,100ms,200ms,500ms,1s,1s,1s,1s,1s,1s";
 /// How many tries fail at first where tries again are what matters.
-const FAILING: usize = 25;
+const FAILING: usize = 30;
 
 /// Each point in each product that has it.
 pub fn cases() -> Vec<Case> {
@@ -113,7 +113,7 @@ const fn passes(point: CrashPoint) -> Range<u64> {
         | CrashPoint::ConsumerCommitted
         | CrashPoint::DispatchPublished
         | CrashPoint::NotifyRecorded => 60..200,
-        CrashPoint::RetryPublished => 1..10,
+        CrashPoint::RetryPublished => 1..4,
         CrashPoint::EmbeddedCheckpoint => 4..9,
     }
 }
