@@ -14,7 +14,7 @@ use futures::{
 use serde::Serialize;
 use taskpost_common::Clock;
 use taskpost_ports::{Limiter, Log, PortHealth, Queue};
-use taskpost_store::{Db, MigrationState, StoreError};
+use taskpost_store::{Db, MigrationState, StoreError, Trouble};
 use utoipa::ToSchema;
 
 use crate::Tracker;
@@ -320,10 +320,16 @@ impl Tracker {
     }
 
     fn check_committer(&self) -> Check {
-        let full = self.0.committer.fullness() > FULL;
-        let status = if full { HealthStatus::Down } else { HealthStatus::Ok };
-        let detail =
-            full.then(|| "the queue for new tasks is over 90 % full; COMMIT_QUEUE sets its size".to_owned());
-        Check { status, latency_ms: 0, detail }
+        let committer = &self.0.committer;
+        if committer.fullness() > FULL {
+            let detail = "the queue for new tasks is over 90 % full; COMMIT_QUEUE sets its size";
+            return Check::new(HealthStatus::Down, detail);
+        }
+        match committer.refusal() {
+            Some(Trouble { what, mend, .. }) => {
+                Check::new(HealthStatus::Degraded, format!("the store takes no tasks: {what}; {mend}"))
+            }
+            None => Check { status: HealthStatus::Ok, latency_ms: 0, detail: None },
+        }
     }
 }
