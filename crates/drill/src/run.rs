@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many cases that leave the services alone run at once.
-const BESIDE: usize = 2;
+const BESIDE: usize = 3;
 
 /// What is to be run.
 #[derive(clap::Args)]
@@ -96,7 +96,7 @@ fn turns(cases: &[Arc<Case>], seed: u64, short: bool) -> VecDeque<Turn> {
     cases.iter().flat_map(|case| (seed..seed + seeds(case)).map(|seed| (Arc::clone(case), seed))).collect()
 }
 
-/// One after the other, or two at once where they leave the services alone.
+/// One after the other, or a few at once where they leave the services alone.
 async fn in_turn(mut turns: VecDeque<Turn>, table: &Table) -> Result<Vec<Report>> {
     let mut reports = Vec::new();
     let mut running = JoinSet::new();
