@@ -14,6 +14,12 @@ use crate::outage::Outage;
 /// How many rows one statement moves while there are few, and at most while there are many.
 const FEW: i64 = 500;
 const MANY: i64 = 5_000;
+/// From so many rows on they come in a stream, and so long is waited between two moves of it: a move costs the same for
+/// ten rows and for a hundred.
+const STREAM: u64 = 16;
+const PACE: Duration = Duration::from_millis(10);
+/// After so many moved rows the room they had is given back.
+const SWEEP_EACH: u64 = 20_000;
 /// What a missed ring costs at most; writers of other processes cannot ring here.
 const POLL: Duration = Duration::from_millis(100);
 /// Above the store's own limits: for a server that neither answers nor hangs up.
@@ -44,6 +50,7 @@ async fn sequence(db: &Db, wakes: &Wakes, lease: &mut Lease, stop: &Cancellation
     let mut outage = Outage::new("sequencer");
     let mut partitions = Partitions::default();
     let mut limit = FEW;
+    let mut unswept = 0;
     while !stop.is_cancelled() {
         let turn = async {
             if !in_time(lease.held()).await? {
@@ -75,11 +82,25 @@ async fn sequence(db: &Db, wakes: &Wakes, lease: &mut Lease, stop: &Cancellation
         }
         let full = moved == limit.unsigned_abs();
         limit = if full { (limit * 2).min(MANY) } else { FEW };
-        if !full {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = bell.wait(POLL) => {}
+        unswept += moved;
+        if unswept >= SWEEP_EACH {
+            unswept = 0;
+            if let Err(error) = in_time(events::sweep_outbox(db)).await {
+                tracing::debug!(%error, "the outbox was not swept; autovacuum will");
             }
+        }
+        if full {
+            continue;
+        }
+        let next = async {
+            if moved >= STREAM {
+                tokio::time::sleep(PACE).await;
+            }
+            bell.wait(POLL).await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = next => {}
         }
     }
 }

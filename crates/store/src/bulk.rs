@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-/// `INSERT … SELECT * FROM UNNEST(…)`, whose text is the same for any number of rows.
-pub(crate) fn unnest(table: &str, columns: &[(&str, &str)], suffix: &str) -> String {
+/// `INSERT … SELECT * FROM UNNEST(…)`, whose text is the same for any number of rows. Its parameters begin at `first`.
+pub(crate) fn unnest(table: &str, columns: &[(&str, &str)], first: usize, suffix: &str) -> String {
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let mut sql = format!("INSERT INTO {table} ({}) SELECT * FROM UNNEST(", names.join(", "));
     for (i, (_, kind)) in columns.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
         // Writing to a String cannot fail.
-        let _ = write!(sql, "{comma}${}::{kind}[]", i + 1);
+        let _ = write!(sql, "{comma}${}::{kind}[]", first + i);
     }
     sql.push_str(") ");
     sql.push_str(suffix);
@@ -81,6 +81,32 @@ macro_rules! insert_many_returning {
 }
 pub(crate) use insert_many_returning;
 
+/// Binds each column of the rows as an array to a statement of [`unnest`].
+macro_rules! bind_arrays {
+    (
+        $query:expr, $table:literal, $rows:expr, $suffix:literal,
+        |$row:ident| { $($column:ident : $kind:ident = $value:expr),+ $(,)? }
+    ) => {{
+        let query = $query;
+        $(let query = query.bind($rows.iter().map(|$row| { let _ = $row; $value }).collect::<Vec<_>>());)+
+        query
+    }};
+}
+pub(crate) use bind_arrays;
+
+/// The text of [`unnest`] for these columns, with its parameters from `$first` on, and the number of the next one.
+macro_rules! unnest_text {
+    (
+        $first:expr, $table:literal, $rows:expr, $suffix:literal,
+        |$row:ident| { $($column:ident : $kind:ident = $value:expr),+ $(,)? }
+    ) => {{
+        const COLUMNS: &[(&str, &str)] = &[$((stringify!($column), stringify!($kind))),+];
+        let first: usize = $first;
+        ($crate::bulk::unnest($table, COLUMNS, first, $suffix), first + COLUMNS.len())
+    }};
+}
+pub(crate) use unnest_text;
+
 /// Runs `$run` with each statement that is needed, and the connection to run it on.
 macro_rules! each_statement {
     (
@@ -93,10 +119,10 @@ macro_rules! each_statement {
         match &mut $tx.0 {
             $crate::db::Conn::PgTx(_) | $crate::db::Conn::Pg(_) => {
                 static SQL: std::sync::LazyLock<String> =
-                    std::sync::LazyLock::new(|| $crate::bulk::unnest($table, COLUMNS, $suffix));
+                    std::sync::LazyLock::new(|| $crate::bulk::unnest($table, COLUMNS, 1, $suffix));
                 if !rows.is_empty() {
                     let $query = sqlx::query::<sqlx::Postgres>(sqlx::AssertSqlSafe(SQL.as_str()));
-                    $(let $query = $query.bind(rows.iter().map(|$row| { let _ = $row; $value }).collect::<Vec<_>>());)+
+                    let $query = $crate::bulk::bind_arrays!($query, $table, rows, $suffix, |$row| { $($column: $kind = $value),+ });
                     match &mut $tx.0 {
                         $crate::db::Conn::PgTx(tx) => { let $connection = &mut **tx; $run }
                         $crate::db::Conn::Pg(connection) => { let $connection = &mut **connection; $run }
@@ -139,8 +165,8 @@ mod tests {
     fn both_texts_name_the_same_columns() {
         let columns = [("id", "uuid"), ("title", "text")];
         assert_eq!(
-            unnest("t", &columns, "X"),
-            "INSERT INTO t (id, title) SELECT * FROM UNNEST($1::uuid[], $2::text[]) X"
+            unnest("t", &columns, 3, "X"),
+            "INSERT INTO t (id, title) SELECT * FROM UNNEST($3::uuid[], $4::text[]) X"
         );
         assert_eq!(values("t", &columns, 2, "X"), "INSERT INTO t (id, title) VALUES (?,?),(?,?) X");
     }

@@ -28,13 +28,13 @@ const WINDOW: i64 = 10_000;
 pub struct NewEvent {
     /// Its id.
     pub id: EventId,
-    type_name: &'static str,
-    aggregate_id: Uuid,
-    aggregate_version: i64,
-    seen_by: SeenBy,
-    cause: Cause,
-    at: DateTime<Utc>,
-    data: String,
+    pub(crate) type_name: &'static str,
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) aggregate_version: i64,
+    pub(crate) seen_by: SeenBy,
+    pub(crate) cause: Cause,
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) data: String,
 }
 
 /// Who sees an event, as of when it is written.
@@ -70,14 +70,10 @@ impl NewEvent {
     }
 }
 
-/// Appends events in their order. They become visible with the transaction, and get their positions then or later.
-pub async fn append(tx: &mut Tx, events: &[&NewEvent]) -> Result<(), StoreError> {
-    const SQL: &str = "UPDATE log_head SET position = position + $1 RETURNING position";
-    if events.is_empty() {
-        return Ok(());
-    }
-    if tx.is_postgres() {
-        insert_many!(tx, "outbox", events, "", |e| {
+/// Runs one of the macros of [`crate::bulk`] over events for the outbox.
+macro_rules! outbox_rows {
+    ($run:ident!($tx:expr, $events:expr, $suffix:literal)) => {
+        $run!($tx, "outbox", $events, $suffix, |e| {
             id: uuid = e.id.0,
             type: text = e.type_name,
             aggregate_id: uuid = e.aggregate_id,
@@ -91,7 +87,19 @@ pub async fn append(tx: &mut Tx, events: &[&NewEvent]) -> Result<(), StoreError>
             traceparent: text = e.cause.traceparent.as_deref(),
             at: timestamptz = e.at,
             data: text = e.data.as_str(),
-        });
+        })
+    };
+}
+pub(crate) use outbox_rows;
+
+/// Appends events in their order. They become visible with the transaction, and get their positions then or later.
+pub async fn append(tx: &mut Tx, events: &[&NewEvent]) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE log_head SET position = position + $1 RETURNING position";
+    if events.is_empty() {
+        return Ok(());
+    }
+    if tx.is_postgres() {
+        outbox_rows!(insert_many!(tx, events, ""));
         return Ok(());
     }
     let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
@@ -121,12 +129,13 @@ pub async fn append(tx: &mut Tx, events: &[&NewEvent]) -> Result<(), StoreError>
 /// Returns how many it moved. The lock on `log_head` is the fence: any number of callers may run at once. On SQLite,
 /// which has no outbox, it moves nothing.
 pub async fn sequence(db: &Db, limit: i64) -> Result<u64, StoreError> {
-    // The lock comes first, so that of two movers the second waits before it deletes, and finds the rows gone.
+    // The lock comes first, so that of two movers the second waits before it deletes, and finds the rows gone. The rows
+    // are named by an array, which the index is asked for: joined with a subquery, the whole outbox would be read.
     const SQL: &str = "
         WITH fence AS MATERIALIZED (SELECT position FROM log_head WHERE id = 1 FOR UPDATE),
         gone AS (
-            DELETE FROM outbox WHERE seq IN (
-                SELECT seq FROM outbox WHERE (SELECT position FROM fence) IS NOT NULL ORDER BY seq LIMIT $1)
+            DELETE FROM outbox WHERE seq = ANY (ARRAY(
+                SELECT seq FROM outbox WHERE (SELECT position FROM fence) IS NOT NULL ORDER BY seq LIMIT $1))
             RETURNING *),
         head AS (
             UPDATE log_head SET position = position + (SELECT count(*) FROM gone)
@@ -144,6 +153,15 @@ pub async fn sequence(db: &Db, limit: i64) -> Result<u64, StoreError> {
         }
         Db::Sqlite { .. } => Ok(0),
     }
+}
+
+/// Gives back the room of the rows that [`sequence`] has moved, which it would step over each time. Does nothing on
+/// SQLite, and where another one does it already.
+pub async fn sweep_outbox(db: &Db) -> Result<(), StoreError> {
+    if let Db::Postgres { read, .. } = db {
+        sqlx::query("VACUUM (SKIP_LOCKED, TRUNCATE FALSE) outbox").execute(read).await?;
+    }
+    Ok(())
 }
 
 /// Makes the partition of `events` that the head is in, and the one after it. Does nothing on SQLite.
