@@ -24,7 +24,7 @@ use crate::{
 
 mod new;
 
-pub use new::{NewTask, deleted, insert, insert_missing};
+pub use new::{NewTask, Unstored, deleted, insert, insert_alone, insert_missing};
 
 /// Stores `after` in place of `before` and appends an event for each thing that differs. Nothing differs: nothing is
 /// stored, and the task comes back as it is. [`StoreError::Stale`] when the row is no longer at `before`'s version.

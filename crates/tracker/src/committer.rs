@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,9 +15,9 @@ use taskpost_common::{
 };
 use taskpost_ports::Wakes;
 use taskpost_store::{
-    Db, MAX_BATCH, StoreError, Tx,
+    Db, MAX_BATCH, StoreError, Trouble, Tx,
     idempotency::{self, KeyId, KeyRow, StoredAnswer},
-    tasks::{self, NewTask},
+    tasks::{self, NewTask, Unstored},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(8);
 /// The longest one transaction may take.
 const TRANSACTION: Duration = Duration::from_secs(6);
+/// How long a refusal of the store is told of, if nothing was stored since.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// What one request wants stored.
 pub(crate) struct Submission {
@@ -44,6 +46,18 @@ pub(crate) struct Submission {
     pub(crate) key: Option<KeyRow>,
     /// What to do about tasks that cannot be stored.
     pub(crate) refused: Refused,
+}
+
+impl Submission {
+    /// Whether nothing has to be asked before it is stored: it claims no key, and its tasks have no assignees.
+    fn is_plain(&self) -> bool {
+        self.key.is_none() && self.tasks.iter().all(|task| task.task().assignee_id.is_none())
+    }
+
+    /// What it is told when all of it is stored.
+    fn stored(&self) -> Answered {
+        Answered { answer: self.answer.clone(), replayed: false }
+    }
 }
 
 /// What becomes of a request when some of its tasks cannot be stored.
@@ -64,6 +78,23 @@ pub(crate) struct Committer {
     /// Bounds the queue, in tasks.
     room: Arc<Semaphore>,
     size: usize,
+    refusal: Arc<Refusal>,
+}
+
+/// Why the store took no tasks the last time, and when that was.
+#[derive(Debug, Default)]
+struct Refusal(Mutex<Option<(Instant, Trouble)>>);
+
+impl Refusal {
+    fn set(&self, refusal: Option<Trouble>) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = refusal.map(|trouble| (Instant::now(), trouble));
+    }
+
+    fn get(&self) -> Option<Trouble> {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.filter(|(at, _)| at.elapsed() < REMEMBERED).map(|(_, trouble)| trouble)
+    }
 }
 
 /// The committer itself, to be run by its owner.
@@ -71,6 +102,7 @@ pub(crate) struct Run {
     db: Db,
     wakes: Wakes,
     receive: mpsc::UnboundedReceiver<Waiting>,
+    refusal: Arc<Refusal>,
 }
 
 struct Waiting {
@@ -85,7 +117,9 @@ pub(crate) fn new(db: Db, wakes: Wakes, size: usize) -> (Committer, Run) {
     let (send, receive) = mpsc::unbounded_channel();
     // A batch must fit into an empty queue.
     let size = size.max(MAX_BATCH);
-    (Committer { send, room: Arc::new(Semaphore::new(size)), size }, Run { db, wakes, receive })
+    let refusal = Arc::<Refusal>::default();
+    let run = Run { db, wakes, receive, refusal: Arc::clone(&refusal) };
+    (Committer { send, room: Arc::new(Semaphore::new(size)), size, refusal }, run)
 }
 
 impl Committer {
@@ -113,6 +147,11 @@ impl Committer {
     #[expect(clippy::cast_precision_loss, reason = "a share for people, of numbers far below 2^52")]
     pub(crate) fn fullness(&self) -> f64 {
         1.0 - self.room.available_permits() as f64 / self.size as f64
+    }
+
+    /// Why the store takes no tasks: it may be asked about everything else, and answer.
+    pub(crate) fn refusal(&self) -> Option<Trouble> {
+        self.refusal.get()
     }
 }
 
@@ -166,6 +205,7 @@ impl Run {
                 }
             }
             Err(error) => {
+                self.refusal.set(error.trouble());
                 tracing::warn!(%error, requests = group.len(), "could not store new tasks; their clients get 503");
                 let unknown = matches!(error, Failure::Commit(_) | Failure::Late);
                 for waiting in group {
@@ -174,6 +214,7 @@ impl Run {
                 }
             }
             Ok(answers) => {
+                self.refusal.set(None);
                 self.wakes.committed(self.db.has_outbox());
                 for (waiting, answer) in group.into_iter().zip(answers) {
                     let _ = waiting.reply.send(answer);
@@ -230,6 +271,11 @@ impl Run {
     /// One transaction. The outer result is the group's, the inner ones are each submission's own.
     async fn store(&self, group: &[&Submission]) -> Result<Vec<Result<Answered, Error>>, Failure> {
         let transaction = async {
+            if self.db.has_outbox() && group.iter().all(|submission| submission.is_plain()) {
+                let tasks: Vec<&NewTask> = group.iter().flat_map(|submission| &submission.tasks).collect();
+                crash::within(CrashPoint::BatchCommitSent, tasks::insert_alone(&self.db, &tasks)).await?;
+                return Ok(group.iter().map(|submission| Ok(submission.stored())).collect());
+            }
             let mut tx = self.db.begin().await?;
             let answers = store_in(&mut tx, group).await?;
             crash::at(CrashPoint::BatchInserted);
@@ -255,6 +301,25 @@ enum Failure {
     /// It took too long: it may be stored.
     #[error("the transaction took too long")]
     Late,
+}
+
+impl From<Unstored> for Failure {
+    fn from(error: Unstored) -> Self {
+        match error {
+            Unstored::Surely(error) => Self::Store(error),
+            Unstored::Perhaps(error) => Self::Commit(error),
+        }
+    }
+}
+
+impl Failure {
+    /// What is wrong with the store, if it said so.
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Store(error) | Self::Commit(error) => Some(error.trouble()),
+            Self::Answer(_) | Self::Late => None,
+        }
+    }
 }
 
 /// Whether one of the group is to blame, rather than the store: then the group is taken apart.
@@ -324,11 +389,10 @@ impl<'a> Plan<'a> {
             .filter_map(|(place, task)| unknown(task).map(|id| (place, unknown_assignee(id))))
             .collect();
         if bad.is_empty() {
-            let outcome = Ok(Answered { answer: submission.answer.clone(), replayed: false });
             return Ok(Self {
                 key: submission.key.clone(),
                 tasks: submission.tasks.iter().collect(),
-                outcome,
+                outcome: Ok(submission.stored()),
             });
         }
         match &submission.refused {

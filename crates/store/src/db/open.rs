@@ -17,6 +17,9 @@ const ACQUIRE: Duration = Duration::from_secs(1);
 /// SQLite has one writer, so a wait there is a wait for other transactions.
 const ACQUIRE_WRITER: Duration = Duration::from_secs(5);
 
+/// A connection that was idle for longer is asked whether it is still there before it is used.
+const DOUBTFUL: Duration = Duration::from_millis(500);
+
 /// What of the query is for us, and not for the server.
 const OURS: [&str; 3] = ["schema", "pool_timeout", "connection_limit"];
 
@@ -126,6 +129,14 @@ async fn has_ended(connection: &mut SqliteConnection) -> Result<bool, sqlx::Erro
     Ok(!connection.is_in_transaction())
 }
 
+/// One that was used a moment ago is taken as it is: asking each time would double the round trips of short statements.
+async fn still_there(connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
+    if idle > DOUBTFUL {
+        connection.ping().await?;
+    }
+    Ok(true)
+}
+
 async fn roll_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     use sqlx::Executor as _;
     // Begun first, as Postgres writes a warning for each rollback of nothing; inside a transaction it is the BEGIN that warns.
@@ -183,6 +194,10 @@ impl Target {
             .min_connections(2.min(self.connections))
             .max_connections(self.connections)
             .acquire_timeout(self.acquire)
+            .test_before_acquire(false)
+            .before_acquire(|connection, idle| {
+                Box::pin(async move { still_there(connection, idle.idle_for).await })
+            })
     }
 
     /// A cancelled begin() leaves its transaction open on the connection; nobody may inherit it.

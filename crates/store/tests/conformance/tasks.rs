@@ -8,7 +8,7 @@ use taskpost_common::{
 };
 use taskpost_store::{
     StoreError,
-    tasks::{self, NewTask},
+    tasks::{self, NewTask, Unstored},
 };
 
 use crate::harness::{Store, plain};
@@ -22,6 +22,7 @@ both!(
     a_deleted_task_is_gone_and_told,
     a_task_is_seen_by_its_own,
     a_broken_task_is_refused,
+    alone_tasks_are_stored_and_told_or_not_at_all,
 );
 
 async fn a_task_comes_back_as_stored(store: Store) {
@@ -261,4 +262,26 @@ async fn a_broken_task_is_refused(store: Store) {
         tx.rollback().await.unwrap();
     }
     assert!(store.log().await.is_empty());
+}
+
+async fn alone_tasks_are_stored_and_told_or_not_at_all(store: Store) {
+    let new = |task: &Task| NewTask::new(store.change(), task.clone()).unwrap();
+    let good = [store.task(store.id(), None), store.task(store.id(), Some(store.id()))];
+    let rows = good.each_ref().map(new);
+    tasks::insert_alone(&store.db, &rows.iter().collect::<Vec<_>>()).await.unwrap();
+    for task in &good {
+        assert_eq!(store.stored(task.id).await.as_ref(), Some(task));
+    }
+    let told = store.log().await;
+    let types: Vec<&str> = told.iter().map(|event| event.type_name.as_str()).collect();
+    assert_eq!(types, ["task.created", "task.created", "task.assigned"]);
+    assert_eq!(told[2].assignee_id, good[1].assignee_id);
+
+    // The second is there already, so the first is not stored either.
+    let fresh = store.task(store.id(), None);
+    let rows = [&fresh, &good[0]].map(new);
+    let error = tasks::insert_alone(&store.db, &rows.iter().collect::<Vec<_>>()).await.unwrap_err();
+    assert!(matches!(error, Unstored::Surely(StoreError::Constraint(_))), "{error:?}");
+    assert!(store.stored(fresh.id).await.is_none());
+    assert_eq!(store.log().await.len(), 3);
 }
