@@ -5,11 +5,14 @@ use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, time::Duration
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use taskpost_common::{
-    DeadLetterId, Position,
+    DeadLetterId,
     crash::{self, CrashPoint},
 };
 use taskpost_ports::log::LogError;
-use taskpost_store::{StoreError, Tx, dead_letters, progress};
+use taskpost_store::{
+    StoreError, Tx, dead_letters,
+    progress::{self, Step},
+};
 
 use crate::{Applied, ApplyError, Consumers, Decoded, Group};
 
@@ -65,15 +68,8 @@ impl From<ApplyError> for Fault {
 /// What the transaction records besides the effects. It is conditional, so that one of two zombies loses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fence<'a> {
-    /// The group's progress in a partition.
-    Progress {
-        /// The partition.
-        partition: &'a str,
-        /// The progress before.
-        from: Position,
-        /// The progress after.
-        to: Position,
-    },
+    /// The group's progress in some partitions.
+    Progress(&'a [Step<'a>]),
     /// The end of a redrive.
     Letter(DeadLetterId),
 }
@@ -82,9 +78,7 @@ impl Fence<'_> {
     /// Records it; `Fenced` when it is no longer as it was.
     pub(crate) async fn pass(&self, tx: &mut Tx, group: &str, now: DateTime<Utc>) -> Result<(), Fault> {
         let passed = match *self {
-            Self::Progress { partition, from, to } => {
-                progress::advance(tx, group, partition, from, to, now).await
-            }
+            Self::Progress(steps) => progress::advance(tx, group, steps, now).await,
             Self::Letter(id) => dead_letters::finish_redrive(tx, id, Ok(()), now).await,
         };
         if passed.map_err(Fault::held)? { Ok(()) } else { Err(Fault::Fenced) }

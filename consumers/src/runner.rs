@@ -9,6 +9,7 @@ use std::{
 
 use taskpost_common::{Envelope, Position};
 use taskpost_ports::log::{Batch, Broken, Read, Subscription};
+use taskpost_store::progress::Step;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -80,8 +81,10 @@ impl<G: Group> Runner<G> {
             };
             match read {
                 None => self.record_passed(&stop).await,
-                Some(Ok(Ok(Read::Events(batch)))) => self.handle(batch, &stop).await,
-                Some(Ok(Ok(Read::Broken(broken)))) => self.handle_broken(&broken, &stop).await,
+                Some(Ok(Ok(read))) => {
+                    let (batches, broken) = self.gather(read);
+                    self.handle(batches, broken, &stop).await;
+                }
                 Some(Ok(Err(error))) => self.hold(&error.into(), &stop).await,
                 // Nothing has happened for so long, or the connection is stuck.
                 Some(Err(_)) => self.subscription.rewind(),
@@ -93,28 +96,58 @@ impl<G: Group> Runner<G> {
 
     /// Records the progress past events that had no effects.
     async fn record_passed(&mut self, stop: &CancellationToken) {
-        while let Some((partition, Passed { from, to, .. })) = self.passed.pop_first() {
-            let fence = Fence::Progress { partition: &partition, from, to };
-            if let Err(fault) = record(&self.stage, G::NAME, fence).await {
-                return self.failed(fault, stop).await;
-            }
-            self.subscription.done(&partition, to);
+        let passed = std::mem::take(&mut self.passed);
+        if passed.is_empty() {
+            return;
+        }
+        let steps: Vec<Step<'_>> = passed
+            .iter()
+            .map(|(partition, Passed { from, to, .. })| Step { partition, from: *from, to: *to })
+            .collect();
+        if let Err(fault) = record(&self.stage, G::NAME, Fence::Progress(&steps)).await {
+            return self.failed(fault, stop).await;
+        }
+        for step in steps {
+            self.subscription.done(step.partition, step.to);
         }
     }
 
-    async fn handle(&mut self, batch: Batch, stop: &CancellationToken) {
-        let started = Instant::now();
-        let full = batch.events.len() >= self.limit;
-        let batch = SortedBatch::new(&*self.group, batch);
-        match self.apply(&batch, stop).await {
-            Ok(()) => {
-                self.outage.over();
-                self.limit = if full { (self.limit * 2).min(MANY) } else { FEW };
-                metrics::gauge!("taskpost_group_held", "group" => G::NAME).set(0.0);
-                metrics::histogram!("taskpost_group_batch_seconds", "group" => G::NAME)
-                    .record(started.elapsed());
+    /// Adds to what was read whatever else is there, so that partitions share a transaction. A record that is no event
+    /// is the last.
+    fn gather(&mut self, first: Read) -> (Vec<Batch>, Option<Broken>) {
+        let (mut batches, mut count) = (Vec::<Batch>::new(), 0);
+        let mut next = Some(first);
+        while let Some(read) = next {
+            let batch = match read {
+                Read::Events(batch) => batch,
+                Read::Broken(broken) => return (batches, Some(broken)),
+            };
+            count += batch.events.len();
+            match batches.iter_mut().find(|known| known.partition == batch.partition) {
+                Some(known) => known.events.extend(batch.events),
+                None => batches.push(batch),
             }
-            Err(fault) => self.failed(fault, stop).await,
+            next = if count < self.limit { self.subscription.more(self.limit - count) } else { None };
+        }
+        (batches, None)
+    }
+
+    async fn handle(&mut self, batches: Vec<Batch>, broken: Option<Broken>, stop: &CancellationToken) {
+        if !batches.is_empty() {
+            let started = Instant::now();
+            let full = batches.iter().map(|batch| batch.events.len()).sum::<usize>() >= self.limit;
+            let sorted = Sorted::new(&*self.group, batches);
+            if let Err(fault) = self.apply(&sorted, stop).await {
+                return self.failed(fault, stop).await;
+            }
+            self.outage.over();
+            self.limit = if full { (self.limit * 2).min(MANY) } else { FEW };
+            metrics::gauge!("taskpost_group_held", "group" => G::NAME).set(0.0);
+            metrics::histogram!("taskpost_group_batch_seconds", "group" => G::NAME).record(started.elapsed());
+        }
+        // When it is stopping, events before it may not have been applied.
+        if let Some(broken) = broken.filter(|_| !stop.is_cancelled()) {
+            self.handle_broken(&broken, stop).await;
         }
     }
 
@@ -143,97 +176,97 @@ impl<G: Group> Runner<G> {
         self.subscription.rewind();
     }
 
-    /// The whole batch in one transaction; if that cannot be, one event after the other.
-    async fn apply(&mut self, batch: &SortedBatch, stop: &CancellationToken) -> Result<(), Fault> {
-        if batch.undecodable.is_empty() {
-            match self.commit(batch, batch.from, batch.to, &batch.wanted).await {
+    /// Everything in one transaction; if that cannot be, one event after the other.
+    async fn apply(&mut self, sorted: &Sorted, stop: &CancellationToken) -> Result<(), Fault> {
+        if sorted.undecodable.is_empty() {
+            let steps: Vec<Step<'_>> = sorted.parts.iter().map(Part::step).collect();
+            match self.commit(sorted, &steps, &sorted.wanted).await {
                 Err(Fault::Refused(reason)) => {
                     tracing::debug!(group = G::NAME, %reason, "a batch was refused; takes its events one by one");
                 }
                 done => return done,
             }
         }
-        let mut at = batch.from;
-        for single in batch.singles() {
+        let mut left: Vec<Step<'_>> = sorted.parts.iter().map(Part::step).collect();
+        for single in sorted.singles() {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            self.apply_single(batch, at, &single).await?;
-            at = single.position();
+            let Some(rest) = left.iter_mut().find(|rest| sorted.holds(rest.partition, single.position()))
+            else {
+                continue;
+            };
+            self.apply_single(sorted, Step { to: single.position(), ..*rest }, &single).await?;
+            rest.from = single.position();
         }
-        if at < batch.to { self.commit(batch, at, batch.to, &[]).await } else { Ok(()) }
+        left.retain(|rest| rest.from < rest.to);
+        if left.is_empty() { Ok(()) } else { self.commit(sorted, &left, &[]).await }
     }
 
     async fn apply_single(
         &mut self,
-        batch: &SortedBatch,
-        from: Position,
+        sorted: &Sorted,
+        step: Step<'_>,
         single: &Single<'_>,
     ) -> Result<(), Fault> {
-        let to = single.position();
         match *single {
             Single::Wanted(decoded) => {
                 let mut refusals = Vec::with_capacity(REFUSALS);
                 while refusals.len() < REFUSALS {
-                    match self.commit(batch, from, to, std::slice::from_ref(decoded)).await {
+                    match self.commit(sorted, &[step], std::slice::from_ref(decoded)).await {
                         Err(Fault::Refused(reason)) => refusals.push((self.stage.clock.now(), reason)),
                         done => return done,
                     }
                 }
-                self.bury(batch, from, &decoded.envelope, refusals).await
+                self.bury(sorted, step, &decoded.envelope, refusals).await
             }
             Single::Undecodable(envelope, reason) => {
-                self.bury(batch, from, envelope, vec![(self.stage.clock.now(), reason.clone())]).await
+                self.bury(sorted, step, envelope, vec![(self.stage.clock.now(), reason.clone())]).await
             }
         }
     }
 
     /// One transaction of effects and progress. What happened before it stays. Without effects there is none: the
     /// progress is recorded with the next effects, or a moment later.
-    async fn commit(
-        &mut self,
-        batch: &SortedBatch,
-        from: Position,
-        to: Position,
-        events: &[Decoded],
-    ) -> Result<(), Fault> {
-        let recorded = self.recorded(&batch.partition, from);
-        let fence = Fence::Progress { partition: &batch.partition, from: recorded, to };
-        match attempt(&self.stage, &*self.group, fence, events).await? {
-            Done::Committed => self.recorded_to(&batch.partition, to),
+    async fn commit(&mut self, sorted: &Sorted, steps: &[Step<'_>], events: &[Decoded]) -> Result<(), Fault> {
+        let recorded: Vec<Step<'_>> = steps.iter().map(|step| self.recorded(*step)).collect();
+        match attempt(&self.stage, &*self.group, Fence::Progress(&recorded), events).await? {
+            Done::Committed => steps.iter().for_each(|step| self.recorded_to(*step)),
             Done::Nothing => {
-                let passed = Passed { from: recorded, to, since: Instant::now() };
-                self.passed.entry(batch.partition.clone()).or_insert(passed).to = to;
+                for Step { partition, from, to } in recorded {
+                    let passed = Passed { from, to, since: Instant::now() };
+                    self.passed.entry(partition.to_owned()).or_insert(passed).to = to;
+                }
             }
         }
-        batch.count::<G>(from, to);
+        sorted.count::<G>(steps);
         Ok(())
     }
 
-    /// The progress of a partition as it is recorded, when the events up to `at` are done.
-    fn recorded(&self, partition: &str, at: Position) -> Position {
-        self.passed.get(partition).map_or(at, |passed| passed.from)
+    /// The step from the progress as it is recorded.
+    fn recorded<'a>(&self, step: Step<'a>) -> Step<'a> {
+        self.passed.get(step.partition).map_or(step, |passed| Step { from: passed.from, ..step })
     }
 
     /// One transaction of a dead letter and the progress past its event.
     async fn bury(
         &mut self,
-        batch: &SortedBatch,
-        from: Position,
+        sorted: &Sorted,
+        step: Step<'_>,
         envelope: &Envelope,
         tries: Vec<Try>,
     ) -> Result<(), Fault> {
-        let (partition, to) = (&batch.partition, envelope.position);
-        let fence = Fence::Progress { partition, from: self.recorded(partition, from), to };
-        bury_event(&self.stage, G::NAME, partition, fence, envelope, tries).await?;
-        self.recorded_to(partition, to);
-        batch.count::<G>(from, to);
+        let recorded = [self.recorded(step)];
+        let fence = Fence::Progress(&recorded);
+        bury_event(&self.stage, G::NAME, step.partition, fence, envelope, tries).await?;
+        self.recorded_to(step);
+        sorted.count::<G>(&[step]);
         Ok(())
     }
 
-    fn recorded_to(&mut self, partition: &str, to: Position) {
-        self.passed.remove(partition);
-        self.subscription.done(partition, to);
+    fn recorded_to(&mut self, step: Step<'_>) {
+        self.passed.remove(step.partition);
+        self.subscription.done(step.partition, step.to);
     }
 
     /// Goes back to the recorded progress and waits; smaller batches then, in case this one was too much.
@@ -245,42 +278,69 @@ impl<G: Group> Runner<G> {
     }
 }
 
-/// A batch with its events decoded, without those that the group does not want.
+/// Batches with their events decoded, without those that the group does not want.
 #[derive(Debug)]
-struct SortedBatch {
+struct Sorted {
+    parts: Vec<Part>,
+    /// In the order of the log, whatever their partitions.
+    wanted: Vec<Decoded>,
+    undecodable: Vec<(Envelope, String)>,
+}
+
+/// What of a partition is in hand.
+#[derive(Debug)]
+struct Part {
     partition: String,
     from: Position,
     to: Position,
     /// Where its events stand; in a partition of Kafka there are others between.
     positions: Vec<Position>,
-    wanted: Vec<Decoded>,
-    undecodable: Vec<(Envelope, String)>,
 }
 
-impl SortedBatch {
-    fn new<G: Group>(group: &G, batch: Batch) -> Self {
-        let mut sorted = Self {
-            from: batch.from,
-            to: batch.to(),
-            positions: batch.events.iter().map(|event| event.position).collect(),
-            partition: batch.partition,
-            wanted: Vec::with_capacity(batch.events.len()),
-            undecodable: Vec::new(),
-        };
-        for envelope in batch.events {
-            match decode(group, &envelope) {
-                Ok(Some(event)) => sorted.wanted.push(Decoded::new(G::NAME, envelope, event)),
-                Ok(None) => {}
-                Err(error) => sorted.undecodable.push((envelope, error.to_string())),
+impl Part {
+    fn step(&self) -> Step<'_> {
+        Step { partition: &self.partition, from: self.from, to: self.to }
+    }
+}
+
+impl Sorted {
+    fn new<G: Group>(group: &G, batches: Vec<Batch>) -> Self {
+        let mut sorted = Self { parts: Vec::new(), wanted: Vec::new(), undecodable: Vec::new() };
+        for batch in batches {
+            sorted.parts.push(Part {
+                from: batch.from,
+                to: batch.to(),
+                positions: batch.events.iter().map(|event| event.position).collect(),
+                partition: batch.partition,
+            });
+            for envelope in batch.events {
+                match decode(group, &envelope) {
+                    Ok(Some(event)) => sorted.wanted.push(Decoded::new(G::NAME, envelope, event)),
+                    Ok(None) => {}
+                    Err(error) => sorted.undecodable.push((envelope, error.to_string())),
+                }
             }
         }
+        sorted.wanted.sort_unstable_by_key(|decoded| decoded.envelope.position);
         sorted
     }
 
-    /// Counts the events above `from` and up to `to`, which are done.
-    fn count<G: Group>(&self, from: Position, to: Position) {
-        let below = |end: Position| self.positions.partition_point(|position| *position <= end);
-        let events = u64::try_from(below(to).saturating_sub(below(from))).unwrap_or_default();
+    /// Whether the event at this position is one of that partition.
+    fn holds(&self, partition: &str, position: Position) -> bool {
+        let part = self.parts.iter().find(|part| part.partition == partition);
+        part.is_some_and(|part| part.positions.binary_search(&position).is_ok())
+    }
+
+    /// Counts the events of these steps, which are done.
+    fn count<G: Group>(&self, steps: &[Step<'_>]) {
+        let counted = steps.iter().map(|step| {
+            let part = self.parts.iter().find(|part| part.partition == step.partition);
+            let below = |end: Position| {
+                part.map_or(0, |part| part.positions.partition_point(|position| *position <= end))
+            };
+            below(step.to).saturating_sub(below(step.from))
+        });
+        let events = u64::try_from(counted.sum::<usize>()).unwrap_or_default();
         metrics::counter!("taskpost_group_events_total", "group" => G::NAME).increment(events);
     }
 

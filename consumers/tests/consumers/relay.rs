@@ -11,7 +11,7 @@ use taskpost_ports::{
         kafka::trial::{Cluster, smuggle},
     },
 };
-use taskpost_store::progress;
+use taskpost_store::progress::{self, Step};
 
 use crate::{
     redrive,
@@ -100,7 +100,11 @@ async fn a_relay_that_crashed_sends_again_and_nothing_takes_effect_twice() {
     let at = cursor(&stage).await;
     let mut tx = stage.db().begin().await.unwrap();
     let (from, now) = (Position(10), stage.clock().now());
-    assert!(progress::advance(&mut tx, "relay", "", at, from, now).await.unwrap());
+    assert!(
+        progress::advance(&mut tx, "relay", &[Step { partition: "", from: at, to: from }], now)
+            .await
+            .unwrap()
+    );
     tx.commit().await.unwrap();
     assert!(!stage.caught_up(Echo::NAME).await);
     stage.drain(&echo).await;

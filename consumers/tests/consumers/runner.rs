@@ -4,7 +4,10 @@ use std::sync::{Arc, atomic::Ordering};
 
 use taskpost_common::{Envelope, Position, notification::Channel, notification::NotificationType};
 use taskpost_consumers::{Decoded, Group, Standing, groups::Notifier};
-use taskpost_store::{deliveries, progress};
+use taskpost_store::{
+    deliveries,
+    progress::{self, Step},
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +30,11 @@ async fn a_batch_that_crashed_takes_effect_once() {
     let mut tx = begin(stage.db()).await;
     notifier.apply(&mut tx, &events, plan.unwrap()).await.unwrap();
     let (from, to) = (Position(0), events.last().unwrap().envelope.position);
-    assert!(progress::advance(&mut tx, Notifier::NAME, "", from, to, stage.clock().now()).await.unwrap());
+    assert!(
+        progress::advance(&mut tx, Notifier::NAME, &[Step { partition: "", from, to }], stage.clock().now())
+            .await
+            .unwrap()
+    );
     drop(tx);
     assert_eq!(stage.inbox(bob).await.len(), 0, "the crash undid everything");
     // Worse than any crash: the effects without the progress.

@@ -11,7 +11,10 @@ pub mod relay;
 use chrono::{DateTime, Utc};
 use taskpost_common::Position;
 
-use crate::{Db, Session, StoreError, Tx, db::on};
+use crate::{
+    Db, Session, StoreError, Tx,
+    db::{Conn, on},
+};
 use place::Rows;
 
 /// The highest position applied; zero before the first.
@@ -77,14 +80,61 @@ impl Place {
     }
 }
 
-/// Moves a group's progress in the transaction of its effects, only if it still is where the caller believes it to be.
-/// `false` means fenced: somebody else has moved it, and the caller must roll back.
+/// A move of a group's progress in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// The partition.
+    pub partition: &'a str,
+    /// The progress before.
+    pub from: Position,
+    /// The progress after.
+    pub to: Position,
+}
+
+/// Moves a group's progress in the transaction of its effects, only if it still is where the caller believes it to be in
+/// each of these partitions. `false` means fenced: somebody else has moved it, and the caller must roll back.
 pub async fn advance(
     tx: &mut Tx,
     group: &str,
-    partition: &str,
-    from: Position,
-    to: Position,
+    steps: &[Step<'_>],
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    const ALL: &str = "
+        UPDATE group_progress SET position = step.after, updated_at = $1
+        FROM UNNEST($2::text[], $3::bigint[], $4::bigint[]) AS step (partition, before, after)
+        WHERE group_name = $5 AND group_progress.partition = step.partition AND position = step.before";
+    // A partition that was never read may have no row yet.
+    let (known, new): (Vec<&Step<'_>>, Vec<&Step<'_>>) = steps.iter().partition(|step| step.from.0 > 0);
+    let mut single = new;
+    match &mut tx.0 {
+        Conn::PgTx(c) if known.len() > 1 => {
+            let moved = sqlx::query(ALL)
+                .bind(now)
+                .bind(known.iter().map(|step| step.partition).collect::<Vec<_>>())
+                .bind(known.iter().map(|step| step.from.0).collect::<Vec<_>>())
+                .bind(known.iter().map(|step| step.to.0).collect::<Vec<_>>())
+                .bind(group)
+                .execute(&mut **c)
+                .await?
+                .rows_affected();
+            if usize::try_from(moved) != Ok(known.len()) {
+                return Ok(false);
+            }
+        }
+        _ => single.extend(known),
+    }
+    for step in single {
+        if !advance_one(tx, group, *step, now).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn advance_one(
+    tx: &mut Tx,
+    group: &str,
+    Step { partition, from, to }: Step<'_>,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     const FIRST: &str = "

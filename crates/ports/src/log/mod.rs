@@ -210,6 +210,15 @@ impl Subscription {
         }
     }
 
+    /// What else is there already, and needs no waiting: of any partition, and of one that was handed out before it goes on
+    /// there. Nothing on the store's own log, which is one partition.
+    pub fn more(&mut self, limit: usize) -> Option<Read> {
+        match self {
+            Self::Local(_) => None,
+            Self::Kafka(subscription) => subscription.more(limit),
+        }
+    }
+
     /// Says that the group's progress in `partition` is recorded up to `position`: what lies below is needed no more.
     pub fn done(&mut self, partition: &str, position: Position) {
         match self {

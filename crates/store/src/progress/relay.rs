@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use taskpost_common::Position;
 
-use super::{advance, get, place::Rows, raise};
+use super::{Step, advance, get, place::Rows, raise};
 use crate::{Db, MAX_BATCH, Session, StoreError, Tx, bulk::insert_many, db::on};
 
 pub(super) const RELAY: &str = "relay";
@@ -127,7 +127,7 @@ pub async fn advance_to(
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let mut tx = db.begin().await?;
-    if !advance(&mut tx, RELAY, "", from, to, now).await? {
+    if !advance(&mut tx, RELAY, &[Step { partition: "", from, to }], now).await? {
         tx.rollback().await?;
         return Ok(false);
     }

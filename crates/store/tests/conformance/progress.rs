@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use taskpost_common::Position;
 use taskpost_store::progress::{
-    self,
+    self, Step,
     relay::{self, Begin, Found, Head},
 };
 use tokio::task::JoinSet;
@@ -13,6 +13,7 @@ use crate::harness::Store;
 
 both!(
     progress_moves_from_where_it_is,
+    all_partitions_move_or_none,
     of_many_at_once_exactly_one_moves,
     switching_kafka_on_begins_where_the_group_is,
     switching_kafka_off_begins_below_what_waits,
@@ -25,10 +26,16 @@ both!(
 );
 
 async fn advance(store: &Store, partition: &str, from: i64, to: i64) -> bool {
+    advance_all(store, &[step(partition, from, to)]).await
+}
+
+const fn step(partition: &str, from: i64, to: i64) -> Step<'_> {
+    Step { partition, from: Position(from), to: Position(to) }
+}
+
+async fn advance_all(store: &Store, steps: &[Step<'_>]) -> bool {
     let mut tx = store.begin().await;
-    let now = store.clock.now();
-    let moved =
-        progress::advance(&mut tx, "notifier", partition, Position(from), Position(to), now).await.unwrap();
+    let moved = progress::advance(&mut tx, "notifier", steps, store.clock.now()).await.unwrap();
     if moved {
         tx.commit().await.unwrap();
     } else {
@@ -99,9 +106,25 @@ async fn progress_moves_from_where_it_is(store: Store) {
 
     let mut tx = store.begin().await;
     let now = store.clock.now();
-    assert!(progress::advance(&mut tx, "notifier", "", Position(9), Position(12), now).await.unwrap());
+    assert!(progress::advance(&mut tx, "notifier", &[step("", 9, 12)], now).await.unwrap());
     tx.rollback().await.unwrap();
     assert_eq!(at(&store, "").await, 9, "with its effects it is undone");
+}
+
+async fn all_partitions_move_or_none(store: Store) {
+    let all = |steps: [(i64, i64); 3]| {
+        ["work/0", "work/1", "work/2"].into_iter().zip(steps).map(|(name, (from, to))| step(name, from, to))
+    };
+    let moved = async |steps| advance_all(&store, &all(steps).collect::<Vec<_>>()).await;
+    assert!(moved([(0, 4), (0, 5), (0, 6)]).await, "the first of each");
+    assert!(moved([(4, 7), (5, 8), (6, 9)]).await);
+    for wrong in [[(7, 10), (5, 11), (9, 12)], [(0, 10), (8, 11), (9, 12)], [(7, 10), (8, 11), (10, 12)]] {
+        assert!(!moved(wrong).await, "one of them is elsewhere: {wrong:?}");
+    }
+    for (partition, expected) in [("work/0", 7), ("work/1", 8), ("work/2", 9)] {
+        assert_eq!(at(&store, partition).await, expected);
+    }
+    assert!(advance_all(&store, &[]).await, "nothing is to be moved");
 }
 
 async fn of_many_at_once_exactly_one_moves(store: Store) {

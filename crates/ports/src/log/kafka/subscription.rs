@@ -92,6 +92,14 @@ impl KafkaSubscription {
         }
     }
 
+    pub(in super::super) fn more(&mut self, limit: usize) -> Option<Read> {
+        match self.feed.lock().next(limit) {
+            Next::Read(read) => Some(read),
+            // These need the store first, and change nothing until then.
+            Next::Open(..) | Next::Search(_) | Next::Nothing => None,
+        }
+    }
+
     pub(in super::super) fn done(&mut self, partition: &str, position: Position) {
         if let Some(key) = key(partition) {
             self.feed.lock().done(key, position);
