@@ -6,8 +6,13 @@ use taskpost::{
     wire::Roles,
 };
 
+/// Faster than the C library's under many small allocations, and gives back what argon2 used (ADR 14).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    keep_pages_small();
     taskpost::wire::install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -21,4 +26,11 @@ fn main() -> anyhow::Result<()> {
             Some(Command::Token(options)) => cli::token::run(options).await,
         }
     })
+}
+
+/// With transparent huge pages each of the allocator's arenas costs 2 MiB from its first byte on.
+fn keep_pages_small() {
+    // A kernel without them has nothing to turn off.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_thp_disable(true);
 }
