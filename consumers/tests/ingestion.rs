@@ -1,6 +1,11 @@
 //! Ingestion on librdkafka's own mock of a cluster and on real stores: whatever is killed, doubled or refused, each
 //! accepted task is stored once, or is a dead letter.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise"
+)]
 
 use std::{future::Future, time::Duration};
 
@@ -148,7 +153,7 @@ impl Stage {
         });
         let schema = format!("test_{}", Clock::system().id::<Uuid>().simple());
         let and = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{and}schema={schema}");
+        let url = format!("{url}{and}schema={schema}&pool_timeout=40");
         let db = until("Postgres answers", || async { Db::postgres(&url, 6).await.ok() }).await;
         Self::new(db, Err(schema)).await
     }
@@ -190,9 +195,10 @@ impl Stage {
         let ingest = self.consumers.log.ingest().unwrap();
         let accepting = commands.iter().map(|command| async {
             let (key, value) = (command["id"].as_str().unwrap(), command.to_string());
-            ingest.accept(key, value.as_bytes(), None).await.unwrap();
+            // What is unknown is asked for again, as a client does: the store knows it by its id.
+            while ingest.accept(key, value.as_bytes(), None).await.is_err() {}
         });
-        join_all(accepting).await;
+        tokio::time::timeout(DEADLINE, join_all(accepting)).await.expect("all are accepted");
     }
 
     /// One more process that stores what is accepted.

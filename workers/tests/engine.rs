@@ -192,7 +192,7 @@ async fn a_receiver_is_left_alone_as_long_as_it_asks(mut stage: Stage) {
     stage.drained().await;
     let times: Vec<_> = receiver.requests().iter().map(|it| it.at).collect();
     let waited = times[1] - times[0];
-    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(10), "{waited:?}");
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
     assert_eq!(stage.outcomes(id).await, ["failed", "delivered"]);
     stage.stop().await;
 }
@@ -332,6 +332,7 @@ async fn high_goes_first_and_low_does_not_starve(mut stage: Stage) {
     stage.insert(&low).await;
     let high: Vec<NewDelivery> = (0..100).map(|_| new(Class::High)).collect();
     stage.insert(&high).await;
+    stage.announced(200, &["high", "low"]).await;
     stage.start_channel(channel.clone(), 10, &[10]);
     channel.go.add_permits(200);
     stage.drained().await;
@@ -354,7 +355,8 @@ async fn stopping_gives_back_what_is_not_finished(mut stage: Stage) {
     stage.start_channel(channel.clone(), 4, &[10]);
     until("four are under way", async || (channel.begun().len() == 4).then_some(())).await;
     let took = stage.stop().await;
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    // A few seconds go to what is under way, which would take ten minutes.
+    assert!(took < Duration::from_mins(1), "{took:?}");
     for id in ids {
         assert!(stage.outcomes(id).await.is_empty());
     }
@@ -421,7 +423,7 @@ fn headers(request: &Request) -> HeaderMap {
 }
 
 async fn fails_since(stage: &Stage, endpoint: taskpost_common::EndpointId, ago: chrono::Duration) {
-    let mut tx = stage.db.begin().await.unwrap();
+    let mut tx = stage.begin().await;
     endpoints::note_health(&mut tx, endpoint, false, stage.clock.now() - ago).await.unwrap();
     tx.commit().await.unwrap();
 }
@@ -438,7 +440,7 @@ fn failed() -> Attempt {
 }
 
 async fn settle(stage: &Stage, delivery: &Delivery, settlement: &Settlement) -> bool {
-    let mut tx = stage.db.begin().await.unwrap();
+    let mut tx = stage.begin().await;
     let change = Change { clock: &stage.clock, cause: &Cause::default() };
     let kept = deliveries::settle(&mut tx, change, delivery, settlement).await.unwrap();
     tx.commit().await.unwrap();

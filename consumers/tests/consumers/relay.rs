@@ -18,12 +18,12 @@ use crate::{
     support::{Echo, PARTITIONS, Running, Stage, brokers, until},
 };
 
-/// A stage on a Kafka that fails on demand.
-async fn on_trial() -> (Stage, Cluster) {
+/// A Kafka that fails on demand, and a stage on it, which goes first.
+async fn on_trial() -> (Cluster, Stage) {
     let mut stage = Stage::sqlite().await;
     let cluster = Cluster::start(&stage.name, PARTITIONS).unwrap();
     stage.switch_to(&cluster.brokers());
-    (stage, cluster)
+    (cluster, stage)
 }
 
 async fn tasks(stage: &Stage, reporter: UserId, count: usize) -> Vec<String> {
@@ -147,7 +147,7 @@ async fn of_two_processes_one_relays_and_the_other_goes_on_when_it_stops() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_kafka_will_not_take_stops_the_relay_until_it_does() {
-    let (stage, cluster) = on_trial().await;
+    let (cluster, stage) = on_trial().await;
     let ann = stage.member("ann").await;
     let echo = Arc::new(Echo::new(&stage));
     stage.drain(&echo).await;
@@ -155,12 +155,15 @@ async fn an_event_that_kafka_will_not_take_stops_the_relay_until_it_does() {
     cluster.refuse();
     let titles = tasks(&stage, ann, 30).await;
     let running = stage.start(&echo, 1);
-    let problem = until("somebody is told", || async { stage.consumers.log.check().await.problem }).await;
+    let problem = until("somebody is told", || async {
+        let problem = stage.consumers.log.check().await.problem;
+        problem.filter(|problem| problem.contains("Kafka will not take event"))
+    })
+    .await;
     let stuck_at = cursor(&stage).await;
     let event = stage.events().await.into_iter().find(|event| event.position.0 == stuck_at.0 + 1).unwrap();
     assert!(stuck_at >= before, "it never goes back");
     assert!(problem.contains(&event.id.to_string()), "{problem}");
-    assert!(problem.contains("Kafka will not take event"), "{problem}");
     cluster.accept();
     stage.until_caught_up::<Echo>().await;
     until("all is well", || async { stage.consumers.log.check().await.problem.is_none().then_some(()) })
@@ -171,7 +174,7 @@ async fn an_event_that_kafka_will_not_take_stops_the_relay_until_it_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_producer_that_lost_its_place_is_replaced() {
-    let (stage, cluster) = on_trial().await;
+    let (cluster, stage) = on_trial().await;
     let ann = stage.member("ann").await;
     let echo = Arc::new(Echo::new(&stage));
     let running = stage.start(&echo, 1);
@@ -190,7 +193,7 @@ async fn a_producer_that_lost_its_place_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_kafka_holds_everything_and_loses_nothing() {
-    let (stage, cluster) = on_trial().await;
+    let (cluster, stage) = on_trial().await;
     let ann = stage.member("ann").await;
     let echo = Arc::new(Echo::new(&stage));
     let running = stage.start(&echo, 1);
@@ -230,14 +233,10 @@ async fn poison_of_either_kind_is_buried_once_and_the_rest_goes_on() {
     }
     stage.drain(&echo).await;
     let count = 2 + 2 * usize::from(PARTITIONS);
-    until("all are buried", || async {
-        let running = stage.start(&echo, 1);
-        let buried =
-            until("one more is buried", || async { Some(stage.letters(Echo::NAME).await.len()) }).await;
-        running.end().await;
-        (buried == count).then_some(())
-    })
-    .await;
+    let running = stage.start(&echo, 1);
+    until("all are buried", || async { (stage.letters(Echo::NAME).await.len() >= count).then_some(()) })
+        .await;
+    running.end().await;
     let letters = stage.letters(Echo::NAME).await;
     let of_records: Vec<_> = letters.iter().filter(|letter| letter.event_id.is_none()).collect();
     assert_eq!(of_records.len(), count - 2);

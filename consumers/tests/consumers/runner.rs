@@ -8,10 +8,8 @@ use taskpost_store::{
     deliveries,
     progress::{self, Step},
 };
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use crate::support::{Echo, Stage, begin, until};
+use crate::support::{Echo, Running, Stage, begin, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_crashed_takes_effect_once() {
@@ -164,8 +162,8 @@ async fn a_long_log_is_applied_in_batches_and_a_stop_ends_a_held_group() {
 async fn all_loops_run_together_and_end_when_told() {
     let [sqlite, postgres] = Stage::both().await;
     for stage in [sqlite, postgres, Stage::kafka().await] {
-        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
-        stage.consumers.clone().start(&mut tasks, &stop);
+        let mut running = Running::default();
+        stage.consumers.clone().start(&mut running.tasks, &running.stop);
         let (ann, bob) = (stage.member("ann").await, stage.member("bob").await);
         stage.task("Fix the lift", ann, Some(bob)).await;
         until("bob is told", || async { (stage.inbox(bob).await.len() == 2).then_some(()) }).await;
@@ -173,9 +171,6 @@ async fn all_loops_run_together_and_end_when_told() {
             Standing::read(stage.db()).await.unwrap().is_still().then_some(())
         })
         .await;
-        stop.cancel();
-        while let Some(ended) = tasks.join_next().await {
-            ended.unwrap();
-        }
+        running.end().await;
     }
 }

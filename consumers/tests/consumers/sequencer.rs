@@ -11,7 +11,7 @@ use taskpost_store::{
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::support::{Running, Stage, begin, connect, new_schema, task, until};
+use crate::support::{Running, Schema, Stage, begin, connect, task, until};
 
 const WRITERS: usize = 8;
 const AGGREGATES: usize = 4;
@@ -21,15 +21,15 @@ const ROLLED_BACK: i64 = 7;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequencers_that_follow_one_another_give_dense_positions_under_concurrent_writers() {
-    let url = new_schema();
-    let stage = Stage::new(connect(&url, 10).await);
+    let schema = Schema::new();
+    let stage = Stage::new(connect(&schema.url, 10).await);
     stage.db().migrate().await.unwrap();
     let ann = stage.member("ann").await;
     // Each like a process of its own: one works, two stand by.
     let mut sequencers = Vec::new();
     for _ in 0..3 {
         let mut running = Running::default();
-        running.tasks.spawn(stage.sequencer(connect(&url, 2).await, running.stop.clone()));
+        running.tasks.spawn(stage.sequencer(connect(&schema.url, 2).await, running.stop.clone()));
         sequencers.push(running);
     }
     let mut writers = JoinSet::new();

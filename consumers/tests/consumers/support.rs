@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use taskpost_common::{
     Cause, Clock, EndpointId, Envelope, Event, Position, TaskId, UserId, config,
     event::EndpointDisabled,
@@ -67,6 +68,7 @@ pub struct Stage {
     /// Of topics and groups that nobody else has.
     pub name: String,
     topics: Option<Topics>,
+    _schema: Option<Schema>,
 }
 
 impl Stage {
@@ -80,9 +82,10 @@ impl Stage {
 
     /// On Postgres, in a new schema.
     pub async fn postgres() -> Self {
-        let db = connect(&new_schema(), 4).await;
+        let schema = Schema::new();
+        let db = connect(&schema.url, 4).await;
         db.migrate().await.unwrap();
-        Self::new(db)
+        Self { _schema: Some(schema), ..Self::new(db) }
     }
 
     /// On each of them.
@@ -125,7 +128,7 @@ impl Stage {
         let log = Log::local(db.clone(), wakes.clone(), clock.clone());
         let folder = tempfile::tempdir().unwrap();
         let name = format!("test-{}", clock.id::<TaskId>().0.simple());
-        Self { consumers: Consumers { db, log, wakes, clock }, folder, name, topics: None }
+        Self { consumers: Consumers { db, log, wakes, clock }, folder, name, topics: None, _schema: None }
     }
 
     pub fn db(&self) -> &Db {
@@ -223,12 +226,13 @@ impl Stage {
         items
     }
 
-    /// Whether the group has applied all that was committed.
+    /// Whether the group has applied all that was committed. Its own place is read first: what it commits with that is in
+    /// the outbox or has a position when these are read.
     pub async fn caught_up(&self, group: &str) -> bool {
         let mut reader = self.reader().await;
+        let applied = progress::applied(&mut reader, group).await.unwrap();
         let (waiting, _) = events::outbox_backlog(&mut reader).await.unwrap();
-        let head = events::head(&mut reader).await.unwrap();
-        waiting == 0 && progress::applied(&mut reader, group).await.unwrap() == head
+        waiting == 0 && events::head(&mut reader).await.unwrap() == applied
     }
 
     pub async fn until_caught_up<G: Group>(&self) {
@@ -298,14 +302,47 @@ pub fn brokers() -> String {
     )
 }
 
-/// A URL with a schema that nobody has used.
-pub fn new_schema() -> String {
-    #[expect(clippy::disallowed_methods, reason = "which database tests may use is known to their starter only")]
-    let url = std::env::var("TASKPOST_TEST_POSTGRES_URL")
-        .expect("TASKPOST_TEST_POSTGRES_URL names no Postgres; run these tests by `cargo xtask test -- -p taskpost-consumers`");
-    let id: TaskId = Clock::system().id();
-    let and = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{and}schema=test_{}", id.0.simple())
+/// A schema that nobody has used. Gone when dropped.
+pub struct Schema {
+    pub url: String,
+    name: String,
+    server: String,
+}
+
+impl Schema {
+    pub fn new() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "which database tests may use is known to their starter only"
+        )]
+        let server = std::env::var("TASKPOST_TEST_POSTGRES_URL")
+            .expect("TASKPOST_TEST_POSTGRES_URL names no Postgres; run these tests by `cargo xtask test -- -p taskpost-consumers`");
+        let id: TaskId = Clock::system().id();
+        let name = format!("test_{}", id.0.simple());
+        let and = if server.contains('?') { '&' } else { '?' };
+        // Logging in takes a while on a machine that is busy with other tests.
+        let url = format!("{server}{and}schema={name}&pool_timeout=40");
+        Self { url, name, server }
+    }
+}
+
+impl Drop for Schema {
+    /// The test has no runtime to wait in any more, so this brings its own.
+    fn drop(&mut self) {
+        let drop = format!("SET lock_timeout = '10s'; DROP SCHEMA IF EXISTS {} CASCADE", self.name);
+        let dropping = async {
+            let mut connection = PgConnection::connect(&self.server).await?;
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await?;
+            connection.close().await
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                // What fails here must not hide why a test failed.
+                let _ = runtime.map(|runtime| runtime.block_on(dropping));
+            });
+        });
+    }
 }
 
 /// A new task.

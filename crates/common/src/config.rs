@@ -60,8 +60,12 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// `COMMIT_QUEUE`: how many tasks may wait for the committer before an answer is 503.
     pub commit_queue: usize,
+    /// `COMMIT_WAIT`: how long tasks may wait there, one group after the other, before new ones are refused.
+    pub commit_wait: Duration,
     /// `DELIVERY_CONCURRENCY`: how many deliveries one process sends at once.
     pub delivery_concurrency: usize,
+    /// `DELIVERY_PREFETCH`: how many messages of each class RabbitMQ sends one process ahead of their acknowledgement.
+    pub delivery_prefetch: usize,
     /// Name, value (secrets masked) and origin of every variable.
     pub origins: Vec<Setting>,
 }
@@ -230,7 +234,9 @@ impl Config {
             metrics_token: vars.secret("METRICS_TOKEN"),
             cors_origins: vars.list("CORS_ORIGINS", "", "a comma list of origins")?,
             commit_queue: vars.at_least_one("COMMIT_QUEUE", "4096")?,
+            commit_wait: vars.duration("COMMIT_WAIT", "75ms")?,
             delivery_concurrency: vars.at_least_one("DELIVERY_CONCURRENCY", "32")?,
+            delivery_prefetch: vars.at_least_one("DELIVERY_PREFETCH", "256")?,
             origins: Vec::new(),
         };
         Ok(Self { origins: vars.seen, ..config })

@@ -23,8 +23,10 @@ use crate::{
 };
 
 mod new;
+mod seen;
 
 pub use new::{NewTask, Unstored, deleted, insert, insert_alone, insert_missing};
+pub use seen::{visible, visible_each};
 
 /// Stores `after` in place of `before` and appends an event for each thing that differs. Nothing differs: nothing is
 /// stored, and the task comes back as it is. [`StoreError::Stale`] when the row is no longer at `before`'s version.
@@ -91,18 +93,6 @@ pub async fn delete(tx: &mut Tx, change: Change<'_>, before: &Task) -> Result<Ev
     let event = NewEvent::new(change, &fact, before.id.0, before.version + 1, seen_by(before))?;
     events::append(tx, &[&event]).await?;
     Ok(event.id)
-}
-
-/// A task, if the viewer may see it: its reporter, its assignee, or an admin.
-pub async fn visible(session: &mut Session, viewer: Viewer, id: TaskId) -> Result<Option<Task>, StoreError> {
-    const SQL: &str = "SELECT * FROM tasks WHERE id = $1 AND ($2 OR reporter_id = $3 OR assignee_id = $3)";
-    let row: Option<TaskRow> = on!(session, |c| sqlx::query_as(SQL)
-        .bind(id.0)
-        .bind(viewer.admin)
-        .bind(viewer.user_id.0)
-        .fetch_optional(c)
-        .await?);
-    row.map(Task::try_from).transpose()
 }
 
 /// Tasks by their ids, in no order, whoever asks: for what the system does itself.

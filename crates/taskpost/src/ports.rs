@@ -60,7 +60,7 @@ fn queue(
         url,
         instance: &config.instance,
         retry_delays: &config.retry_delays,
-        concurrency: config.delivery_concurrency,
+        prefetch: config.delivery_prefetch,
     };
     Queue::rabbitmq(&settings, db.clone(), clock.clone(), tasks, stop.clone()).context("RABBITMQ_URL")
 }

@@ -27,6 +27,7 @@ use crate::{
     Answered, Error,
     auth::unknown_assignee,
     change::{replay, running_twin},
+    shedding::{Shedding, Since},
 };
 
 /// The longest a request waits for its commit.
@@ -78,6 +79,7 @@ pub(crate) struct Committer {
     /// Bounds the queue, in tasks.
     room: Arc<Semaphore>,
     size: usize,
+    shedding: Arc<Shedding>,
     refusal: Arc<Refusal>,
 }
 
@@ -102,37 +104,43 @@ pub(crate) struct Run {
     db: Db,
     wakes: Wakes,
     receive: mpsc::UnboundedReceiver<Waiting>,
+    shedding: Arc<Shedding>,
     refusal: Arc<Refusal>,
 }
 
 struct Waiting {
     submission: Submission,
+    since: Instant,
     reply: oneshot::Sender<Result<Answered, Error>>,
     /// Its place in the queue, given back with the answer.
     _place: OwnedSemaphorePermit,
 }
 
-/// A committer whose queue holds `size` tasks.
-pub(crate) fn new(db: Db, wakes: Wakes, size: usize) -> (Committer, Run) {
+/// A committer whose queue holds `size` tasks, and for no longer than `shedding` says.
+pub(crate) fn new(db: Db, wakes: Wakes, size: usize, shedding: Shedding) -> (Committer, Run) {
     let (send, receive) = mpsc::unbounded_channel();
     // A batch must fit into an empty queue.
     let size = size.max(MAX_BATCH);
-    let refusal = Arc::<Refusal>::default();
-    let run = Run { db, wakes, receive, refusal: Arc::clone(&refusal) };
-    (Committer { send, room: Arc::new(Semaphore::new(size)), size, refusal }, run)
+    let (shedding, refusal) = (Arc::new(shedding), Arc::<Refusal>::default());
+    let run = Run { db, wakes, receive, shedding: Arc::clone(&shedding), refusal: Arc::clone(&refusal) };
+    (Committer { send, room: Arc::new(Semaphore::new(size)), size, shedding, refusal }, run)
 }
 
 impl Committer {
-    /// Waits until the tasks and their events are durable. A full queue is [`Error::Busy`] at once; after that the
-    /// submission is the committer's, and is stored even if the caller is dropped.
+    /// Waits until the tasks and their events are durable. A queue that is full, or takes too long, is [`Error::Busy`] at
+    /// once; after that the submission is the committer's, and is stored even if the caller is dropped.
     pub(crate) async fn commit(&self, submission: Submission) -> Result<Answered, Error> {
+        if self.shedding.is_on() {
+            metrics::counter!("taskpost_commit_shed_total").increment(1);
+            return Err(Error::Busy("the queue for new tasks"));
+        }
         let places = u32::try_from(submission.tasks.len().max(1)).unwrap_or(u32::MAX);
         let Ok(place) = self.room.clone().try_acquire_many_owned(places) else {
             metrics::counter!("taskpost_commit_queue_full_total").increment(1);
             return Err(Error::Busy("the queue for new tasks"));
         };
         let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { submission, reply, _place: place };
+        let waiting = Waiting { submission, since: Instant::now(), reply, _place: place };
         self.send
             .send(waiting)
             .map_err(|_| Error::Busy("this process is stopping; the queue for new tasks"))?;
@@ -158,12 +166,16 @@ impl Committer {
 impl Run {
     /// Stores what comes, until `stop`; then what is already queued.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut queue = VecDeque::new();
+        let mut queue = VecDeque::<Waiting>::new();
         let mut incoming = Vec::new();
+        let mut slow = Since::default();
         let sizes = metrics::histogram!("taskpost_commit_group_size");
         let seconds = metrics::histogram!("taskpost_commit_seconds");
         loop {
             if queue.is_empty() {
+                if self.receive.is_empty() {
+                    self.shedding.note(&mut slow, Duration::ZERO, Instant::now());
+                }
                 let received = tokio::select! {
                     biased;
                     received = self.receive.recv_many(&mut incoming, MAX_BATCH) => received,
@@ -178,6 +190,9 @@ impl Run {
                 queue.extend(incoming.drain(..));
             }
             let group = next_group(&mut queue);
+            let now = Instant::now();
+            let waited = group.first().map(|oldest| now - oldest.since).unwrap_or_default();
+            self.shedding.note(&mut slow, waited, now);
             #[expect(clippy::cast_precision_loss, reason = "a count of at most 500")]
             sizes.record(group.iter().map(|waiting| waiting.submission.tasks.len()).sum::<usize>() as f64);
             let started = Instant::now();

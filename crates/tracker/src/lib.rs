@@ -11,9 +11,11 @@ mod events;
 mod health;
 mod inbox;
 pub mod ingest;
+mod lookup;
 mod pages;
 mod passwords;
 mod revoked;
+mod shedding;
 mod tasks;
 mod tokens;
 mod validate;
@@ -35,6 +37,8 @@ use taskpost_store::{Db, Viewer};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
+
+use shedding::Shedding;
 
 pub use auth::{LoggedIn, Login, RefreshInput, Register};
 pub use change::{Answered, Once, OnceKey};
@@ -62,6 +66,7 @@ struct Inner {
     passwords: passwords::Passwords,
     revoked: revoked::Revoked,
     committer: committer::Committer,
+    lookup: lookup::Lookup,
     cursors: CursorKey,
     outbound: Outbound,
     first_user_is_admin: bool,
@@ -98,8 +103,15 @@ impl Tracker {
         tasks: &mut JoinSet<()>,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let (committer, run) = committer::new(parts.db.clone(), parts.wakes.clone(), config.commit_queue);
+        let (committer, run) = committer::new(
+            parts.db.clone(),
+            parts.wakes.clone(),
+            config.commit_queue,
+            Shedding::new(config.commit_wait),
+        );
+        let (lookup, reader) = lookup::new(parts.db.clone());
         let inner = Arc::new(Inner {
+            lookup,
             checkup: Checkup::of(&parts),
             tokens: tokens::Tokens::new(&parts.secrets, &config.instance)?,
             passwords: passwords::Passwords::new()?,
@@ -123,6 +135,7 @@ impl Tracker {
             ingest.connect().map_err(|error| Error::Internal(error.to_string()))?;
         }
         tasks.spawn(run.run(stop.clone()));
+        tasks.spawn(reader.run(stop.clone()));
         let ended = inner.spread.listen();
         tasks.spawn(revoked::hear(inner.clone(), ended, stop.clone()));
         tasks.spawn(revoked::watch(inner.clone(), stop));

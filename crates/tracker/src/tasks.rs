@@ -179,8 +179,7 @@ impl Tracker {
 
     /// A task that the caller may see.
     pub async fn task(&self, caller: &Caller, id: TaskId) -> Result<Task, Error> {
-        let task = tasks::visible(&mut self.0.db.reader().await?, caller.viewer(), id).await?;
-        task.ok_or(Error::NotFound("task"))
+        self.0.lookup.task(caller.viewer(), id).await?.ok_or(Error::NotFound("task"))
     }
 
     /// A page of the tasks that the caller may see.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use taskpost_workers::channels::guard::{Answer, BODY_CAP, GuardedClient, SendError};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use url::Url;
 
 use crate::{
-    client::{LOOPBACK, fixed, open, outbound, post, short},
+    client::{LOOPBACK, fixed, hurried, open, outbound, patient, post},
     receiver::{OK, Receiver, Script},
 };
 
@@ -49,14 +49,14 @@ async fn a_huge_body_is_cut() {
 #[tokio::test]
 async fn a_dripping_body_ends_at_the_deadline() {
     let receiver = Receiver::start(Script::Drip).await;
-    assert_eq!(post(&open(&receiver), &receiver.url("hook.example")).await, Err(SendError::Timeout));
+    assert_eq!(post(&hurried(&receiver), &receiver.url("hook.example")).await, Err(SendError::Timeout));
     receiver.until_hung_up().await;
 }
 
 #[tokio::test]
 async fn silence_ends_at_the_deadline() {
     let receiver = Receiver::start(Script::Hang).await;
-    assert_eq!(post(&open(&receiver), &receiver.url("hook.example")).await, Err(SendError::Timeout));
+    assert_eq!(post(&hurried(&receiver), &receiver.url("hook.example")).await, Err(SendError::Timeout));
     receiver.until_hung_up().await;
 }
 
@@ -80,10 +80,13 @@ async fn failed_connections_are_told_apart() {
     let tls: Url = format!("https://hook.example:{}/", receiver.port).parse().unwrap();
     let outcome = post(&client, &tls).await;
     assert!(matches!(outcome, Err(SendError::Tls(_))), "{outcome:?}");
-    let closed = TcpListener::bind((LOOPBACK, 0)).await.unwrap().local_addr().unwrap();
-    let outcome = post(&client, &format!("http://{closed}/").parse().unwrap()).await;
+    // Holds the port, and does not listen.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind((LOOPBACK, 0).into()).unwrap();
+    let closed_url = format!("http://{}/", closed.local_addr().unwrap());
+    let outcome = post(&client, &closed_url.parse().unwrap()).await;
     assert!(matches!(outcome, Err(SendError::Connect(_))), "{outcome:?}");
-    let nameless = GuardedClient::new(outbound(&receiver, true), short(), fixed(vec![])).unwrap();
+    let nameless = GuardedClient::new(outbound(&receiver, true), patient(), fixed(vec![])).unwrap();
     let outcome = post(&nameless, &receiver.url("hook.example")).await;
     assert!(matches!(outcome, Err(SendError::Connect(_))), "{outcome:?}");
 }

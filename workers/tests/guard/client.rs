@@ -35,6 +35,11 @@ pub fn guarded(receiver: &Receiver, names: Resolver) -> GuardedClient {
 
 /// A client that may dial everything, and finds every name on loopback.
 pub fn open(receiver: &Receiver) -> GuardedClient {
+    GuardedClient::new(outbound(receiver, true), patient(), fixed(vec![LOOPBACK])).unwrap()
+}
+
+/// The same in a hurry.
+pub fn hurried(receiver: &Receiver) -> GuardedClient {
     GuardedClient::new(outbound(receiver, true), short(), fixed(vec![LOOPBACK])).unwrap()
 }
 
@@ -42,6 +47,13 @@ pub fn outbound(receiver: &Receiver, allow_private: bool) -> Outbound {
     Outbound { allow_private, ports: vec![receiver.port] }
 }
 
+/// Deadlines that must not be reached.
+pub fn patient() -> Timeouts {
+    let minute = Duration::from_mins(1);
+    Timeouts { resolve: minute, connect: minute, total: minute, idle: minute }
+}
+
+/// Deadlines that are.
 pub fn short() -> Timeouts {
     let millis = Duration::from_millis;
     Timeouts { resolve: millis(500), connect: millis(500), total: millis(1_000), idle: millis(5_000) }

@@ -13,7 +13,7 @@ use taskpost_workers::channels::guard::{GuardedClient, Resolver, SendError};
 use url::Url;
 
 use crate::{
-    client::{LOOPBACK, NOWHERE, fixed, guarded, ips, open, outbound, post, short},
+    client::{LOOPBACK, NOWHERE, fixed, guarded, ips, open, outbound, patient, post},
     receiver::{OK, Receiver, Script},
 };
 
@@ -188,7 +188,7 @@ async fn a_kept_connection_leads_where_it_was_judged_to() {
         names.lock().unwrap().push(name.to_owned());
         vec![LOOPBACK]
     }));
-    let client = GuardedClient::new(outbound(&first, true), short(), resolver).unwrap();
+    let client = GuardedClient::new(outbound(&first, true), patient(), resolver).unwrap();
     for url in [
         first.url("a.example"),
         first.url("a.example"),

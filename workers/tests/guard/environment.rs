@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use url::Url;
 
 use crate::{
-    client::{LOOPBACK, fixed, post, short},
+    client::{LOOPBACK, fixed, patient, post},
     receiver::{OK, Receiver, Script},
 };
 
@@ -48,7 +48,7 @@ async fn a_proxy_in_the_environment_is_ignored() {
 async fn child_posts_past_the_proxy() {
     let port = std::env::var("GUARD_TEST_PORT").unwrap();
     let open = Outbound { allow_private: true, ports: vec![] };
-    let client = GuardedClient::new(open, short(), fixed(vec![LOOPBACK])).unwrap();
+    let client = GuardedClient::new(open, patient(), fixed(vec![LOOPBACK])).unwrap();
     let url = |scheme: &str| -> Url { format!("{scheme}://hook.example:{port}/").parse().unwrap() };
     assert_eq!(post(&client, &url("http")).await.unwrap().status, 200);
     // The receiver speaks no TLS, which only who reached it can tell.

@@ -79,7 +79,7 @@ impl Receiver {
 
     pub async fn until_hung_up(&self) -> usize {
         let ended = async { self.ended.lock().await.recv().await };
-        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the client hangs up").unwrap()
+        tokio::time::timeout(Duration::from_secs(40), ended).await.expect("the client hangs up").unwrap()
     }
 }
 

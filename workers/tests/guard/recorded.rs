@@ -16,7 +16,7 @@ use taskpost_workers::channels::{
 };
 
 use crate::{
-    client::{LOOPBACK, NOWHERE, fixed, guarded, ips, outbound, short},
+    client::{LOOPBACK, NOWHERE, fixed, guarded, ips, outbound, patient},
     receiver::{OK, Receiver, Script},
     support::Stage,
 };
@@ -47,7 +47,7 @@ both!(
 /// Starts the channel of webhooks on this client.
 fn start(stage: &mut Stage, client: GuardedClient) {
     let (db, clock) = (stage.db.clone(), stage.clock.clone());
-    stage.start_channel(Webhook { db, clock, client, timeout: Duration::from_secs(2) }, 8, &[10]);
+    stage.start_channel(Webhook { db, clock, client, timeout: Duration::from_mins(2) }, 8, &[10]);
 }
 
 async fn outcomes(stage: &Stage, id: DeliveryId) -> Vec<String> {
@@ -142,7 +142,7 @@ async fn redirects_inside_are_rejections(mut stage: Stage) {
             format!("HTTP/1.1 {status} Moved\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n", trap.url("a"));
         let receiver = Receiver::start(Script::Reply(reply.leak())).await;
         let both = Outbound { allow_private: true, ..outbound(&receiver, true) };
-        start(&mut stage, GuardedClient::new(both, short(), fixed(vec![LOOPBACK])).unwrap());
+        start(&mut stage, GuardedClient::new(both, patient(), fixed(vec![LOOPBACK])).unwrap());
         let endpoint = stage.endpoint(receiver.url("hook.example").as_str()).await;
         let delivery = stage.webhook(endpoint).await;
         stage.drained().await;

@@ -21,7 +21,7 @@ impl Channel for Panics {
     }
 
     fn timeout(&self) -> Duration {
-        Duration::from_secs(1)
+        Duration::from_mins(1)
     }
 
     async fn targets(&self, deliveries: &[Delivery]) -> Result<Vec<()>, StoreError> {
@@ -61,7 +61,7 @@ impl Channel for Steps {
     }
 
     fn timeout(&self) -> Duration {
-        Duration::from_mins(1)
+        Duration::from_mins(10)
     }
 
     async fn targets(&self, deliveries: &[Delivery]) -> Result<Vec<()>, StoreError> {

@@ -20,7 +20,7 @@ use taskpost_common::{
 };
 use taskpost_ports::{Queue, Wakes, queue::RabbitSettings};
 use taskpost_store::{
-    Change, Db,
+    Change, Db, Session, Tx,
     dead_letters::{self, DeadLetter, LetterFilter},
     deliveries::{self, AttemptRow, Delivery, NewDelivery},
     endpoints::{self, Endpoint},
@@ -38,11 +38,11 @@ pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub const BODY: &str =
     "{\"specversion\":\"1.0\",\"type\":\"task.created\",\"data\":{\"title\":\"gr\u{fc}n\"}}";
 /// How long anything may take here.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// The waits that have a queue on the broker; others are kept by the row.
 const STEPS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(600)];
 /// How many messages of each class the broker sends ahead.
-const PREFETCH: usize = 100;
+const PREFETCH: usize = 200;
 
 /// A store of its own, and the workers on it once they are started.
 pub struct Stage {
@@ -56,6 +56,8 @@ pub struct Stage {
     stop: CancellationToken,
     /// What keeps the queue up; it outlives the workers.
     queue_tasks: JoinSet<()>,
+    /// Where the queue is, if it is on RabbitMQ: URL and instance.
+    broker: Option<(String, String)>,
 }
 
 impl Stage {
@@ -70,7 +72,9 @@ impl Stage {
     pub async fn postgres() -> Self {
         let url = from_environment("TASKPOST_TEST_POSTGRES_URL");
         let schema: Uuid = Clock::system().id();
-        let url = format!("{url}?schema=test_{}", schema.simple());
+        let and = if url.contains('?') { '&' } else { '?' };
+        // Logging in takes a while on a machine that is busy with other tests.
+        let url = format!("{url}{and}schema=test_{}&pool_timeout=40", schema.simple());
         Self::on(Db::postgres(&url, 5).await.unwrap(), tempfile::tempdir().unwrap()).await
     }
 
@@ -78,10 +82,11 @@ impl Stage {
     async fn rabbitmq(url: &str, instance: &str) -> Self {
         let mut stage = Self::postgres().await;
         let settings =
-            RabbitSettings { url: &url.into(), instance, retry_delays: &STEPS, concurrency: PREFETCH };
+            RabbitSettings { url: &url.into(), instance, retry_delays: &STEPS, prefetch: PREFETCH };
         let (db, clock) = (stage.db.clone(), stage.clock.clone());
         let stop = CancellationToken::new();
         stage.queue = Queue::rabbitmq(&settings, db, clock, &mut stage.queue_tasks, stop).unwrap();
+        stage.broker = Some((url.to_owned(), instance.to_owned()));
         stage
     }
 
@@ -97,6 +102,7 @@ impl Stage {
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
             queue_tasks: JoinSet::new(),
+            broker: None,
             clock,
             db,
         };
@@ -119,7 +125,7 @@ impl Stage {
             created_at: now,
             updated_at: now,
         };
-        let mut tx = self.db.begin().await.unwrap();
+        let mut tx = self.begin().await;
         let change = Change { clock: &self.clock, cause: &Cause::default() };
         users::insert(&mut tx, change, &user, "").await.unwrap();
         tx.commit().await.unwrap();
@@ -142,7 +148,7 @@ impl Stage {
             webhooks: Webhooks {
                 allow_private,
                 ports: vec![80],
-                timeout: Duration::from_secs(2),
+                timeout: Duration::from_mins(1),
                 per_endpoint: 2,
             },
             mail: MailSettings {
@@ -180,6 +186,15 @@ impl Stage {
         began.elapsed()
     }
 
+    /// A transaction, as soon as there is a connection for it: a busy machine may take longer than the product waits.
+    pub async fn begin(&self) -> Tx {
+        until("the store begins a transaction", async || self.db.begin().await.ok()).await
+    }
+
+    async fn reader(&self) -> Session {
+        until("the store can be read", async || self.db.reader().await.ok()).await
+    }
+
     /// Where mails are written.
     pub fn mails(&self) -> PathBuf {
         self.folder.path().join("mail")
@@ -205,7 +220,7 @@ impl Stage {
             created_at: now,
             updated_at: now,
         };
-        let mut tx = self.db.begin().await.unwrap();
+        let mut tx = self.begin().await;
         endpoints::insert(&mut tx, &endpoint).await.unwrap();
         tx.commit().await.unwrap();
         endpoint.id
@@ -213,7 +228,7 @@ impl Stage {
 
     /// The endpoint as it is.
     pub async fn read_endpoint(&self, id: EndpointId) -> Endpoint {
-        endpoints::by_ids(&mut self.db.reader().await.unwrap(), &[id]).await.unwrap().remove(0)
+        endpoints::by_ids(&mut self.reader().await, &[id]).await.unwrap().remove(0)
     }
 
     /// Changes an endpoint.
@@ -221,7 +236,7 @@ impl Stage {
         let mut endpoint = self.read_endpoint(id).await;
         change(&mut endpoint);
         endpoint.version += 1;
-        let mut tx = self.db.begin().await.unwrap();
+        let mut tx = self.begin().await;
         endpoints::update(&mut tx, &endpoint, false).await.unwrap();
         tx.commit().await.unwrap();
     }
@@ -274,7 +289,7 @@ impl Stage {
 
     /// Stores deliveries and rings.
     pub async fn insert(&self, new: &[NewDelivery]) -> Vec<DeliveryId> {
-        let mut tx = self.db.begin().await.unwrap();
+        let mut tx = self.begin().await;
         deliveries::insert(&mut tx, new, self.clock.now()).await.unwrap();
         tx.commit().await.unwrap();
         self.wakes.deliveries.ring();
@@ -295,21 +310,31 @@ impl Stage {
         claimed.into_inner()
     }
 
+    /// Announces so many mails, and has them where the workers claim from: which queue a broker serves first is its affair.
+    pub async fn announced(&self, count: usize, classes: &[&str]) {
+        let Some((url, instance)) = &self.broker else { return };
+        until("they are announced", async || {
+            self.queue.publish_due(Channel::Email).await.unwrap();
+            let mut reader = self.reader().await;
+            let told =
+                deliveries::queued(&mut reader, Channel::Email, self.clock.now(), 10_000).await.unwrap();
+            (told.len() == count).then_some(())
+        })
+        .await;
+        broker::received(url, instance, &self.queue, classes).await;
+    }
+
     /// Waits until no delivery is unfinished.
     pub async fn drained(&self) {
         until("every delivery is finished", async || {
-            deliveries::unfinished(&mut self.db.reader().await.unwrap())
-                .await
-                .unwrap()
-                .is_empty()
-                .then_some(())
+            deliveries::unfinished(&mut self.reader().await).await.unwrap().is_empty().then_some(())
         })
         .await;
     }
 
     /// The tries of a delivery.
     pub async fn attempts(&self, id: DeliveryId) -> Vec<AttemptRow> {
-        deliveries::attempts(&mut self.db.reader().await.unwrap(), id).await.unwrap()
+        deliveries::attempts(&mut self.reader().await, id).await.unwrap()
     }
 
     /// How the tries of a delivery ended.
@@ -319,14 +344,14 @@ impl Stage {
 
     /// Every dead letter.
     pub async fn letters(&self) -> Vec<DeadLetter> {
-        let mut reader = self.db.reader().await.unwrap();
+        let mut reader = self.reader().await;
         dead_letters::list(&mut reader, &LetterFilter::default(), None, 100).await.unwrap()
     }
 
     /// The types of all events of deliveries and endpoints.
     pub async fn events(&self) -> Vec<String> {
         events::sequence(&self.db, 1_000).await.unwrap();
-        let all = events::after(&mut self.db.reader().await.unwrap(), Position(0), 1_000).await.unwrap();
+        let all = events::after(&mut self.reader().await, Position(0), 1_000).await.unwrap();
         let types = all.into_iter().map(|event| event.type_name);
         types.filter(|name| !name.starts_with("user.")).collect()
     }

@@ -104,15 +104,15 @@ const fn has(setup: Setup, point: CrashPoint) -> bool {
 /// Of which passes the last one is chosen: after the start, and well within the load.
 const fn passes(point: CrashPoint) -> Range<u64> {
     match point {
-        CrashPoint::BatchInserted | CrashPoint::BatchCommitSent => 150..400,
+        CrashPoint::BatchInserted | CrashPoint::BatchCommitSent => 100..250,
         // It looks ten times a second even while there is nothing to do.
-        CrashPoint::SequencerMoved => 200..500,
-        CrashPoint::RelayProduced | CrashPoint::NotifySent => 200..800,
+        CrashPoint::SequencerMoved => 80..250,
+        CrashPoint::RelayProduced | CrashPoint::NotifySent => 150..400,
         CrashPoint::RelayAcked => 15..40,
         CrashPoint::ConsumerApplied
         | CrashPoint::ConsumerCommitted
         | CrashPoint::DispatchPublished
-        | CrashPoint::NotifyRecorded => 60..200,
+        | CrashPoint::NotifyRecorded => 50..120,
         CrashPoint::RetryPublished => 1..4,
         CrashPoint::EmbeddedCheckpoint => 4..9,
     }

@@ -1,14 +1,14 @@
 //! What is wrong with the database is said in words: what, what to do, and whether waiting may help.
 
 use taskpost_store::{Db, StoreError, Trouble};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use url::Url;
 
-use crate::harness::{Store, in_schema, postgres_url, run};
+use crate::harness::{Store, in_schema, patiently, postgres_url, run, until};
 
 /// Why nobody can connect by a URL that differs from the right one in a word.
 async fn trouble(change: impl FnOnce(&mut Url)) -> Trouble {
-    let mut url = Url::parse(&postgres_url()).unwrap();
+    let mut url = Url::parse(&in_schema(&postgres_url(), "public")).unwrap();
     change(&mut url);
     let error = Db::postgres(url.as_str(), 1).await.unwrap_err();
     let trouble = error.trouble();
@@ -28,11 +28,20 @@ async fn a_wrong_word_in_the_url_is_named_and_does_not_pass() {
 
 #[tokio::test]
 async fn a_server_that_is_away_or_silent_may_come_back() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let bound = |port: u16| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(([127, 0, 0, 1], port).into()).unwrap();
+        socket
+    };
+    // Holds the port, also when nobody listens on it any more.
+    let held = bound(0);
+    let port = held.local_addr().unwrap().port();
+    let listener = bound(port).listen(64).unwrap();
     let here = |url: &mut Url| {
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(port)).unwrap();
+        url.query_pairs_mut().append_pair("pool_timeout", "1");
     };
     // It accepts, as the system does for it, and says nothing.
     let silent = trouble(here).await;
@@ -58,13 +67,14 @@ async fn a_read_only_server_is_not_writable() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_store_is_there() {
     run(Store::postgres().await, async |store: Store| {
-        let mut taken = Vec::new();
-        for _ in 0..6 {
-            taken.push(store.begin().await);
-        }
-        let error = store.db.check_writable().await.unwrap_err();
+        let impatient =
+            format!("{}&pool_timeout=1&connection_limit=1", in_schema(&postgres_url(), &store.place()));
+        let db = Db::postgres_lazy(&impatient, 1).unwrap();
+        let taken = until("a connection is free", async || patiently(db.begin().await)).await;
+        let error = db.check_writable().await.unwrap_err();
         assert!(matches!(error, StoreError::Locked(_)) && error.trouble().what.contains("busy"), "{error:?}");
         drop(taken);
+        db.close().await;
     })
     .await;
 }

@@ -114,7 +114,7 @@ impl RelayProducer {
             // Partitions are told with each record; this says how they are chosen.
             .set("partitioner", "murmur2_random")
             .set("compression.type", "lz4")
-            .set("linger.ms", "3")
+            .set("linger.ms", "1")
             .set("queue.buffering.max.kbytes", QUEUE_KBYTES)
             // How long a topic may be unknown before its records fail; by default half a minute.
             .set("topic.metadata.propagation.max.ms", "10000");

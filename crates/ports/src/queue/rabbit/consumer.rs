@@ -51,11 +51,11 @@ pub(super) struct Consumer {
 type Arrivals = SelectAll<BoxStream<'static, (Channel, Class, Result<Delivery, Trouble>)>>;
 
 impl Consumer {
-    pub(super) fn new(address: Address, topology: Topology, concurrency: usize) -> Self {
+    pub(super) fn new(address: Address, topology: Topology, prefetch: usize) -> Self {
         Self {
             address,
             topology,
-            prefetch: u16::try_from(concurrency.max(1)).unwrap_or(u16::MAX),
+            prefetch: u16::try_from(prefetch.max(1)).unwrap_or(u16::MAX),
             condition: Condition::new("consume"),
             inboxes: CHANNELS.into_iter().map(|channel| (channel, Inbox::new(channel))).collect(),
             wanted: watch::Sender::new(Vec::new()),

@@ -55,7 +55,7 @@ const HEALTH: Duration = Duration::from_millis(1_800);
 /// By how much the clocks of two machines may differ: a message that is early by less is kept until its time.
 const SKEW: Duration = Duration::from_secs(5);
 /// How long a message is kept whose row somebody else is just changing.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The queue on RabbitMQ.
 #[derive(Clone)]
@@ -83,8 +83,8 @@ pub struct RabbitSettings<'a> {
     pub instance: &'a str,
     /// `RETRY_DELAYS`: each gets a queue.
     pub retry_delays: &'a [Duration],
-    /// `DELIVERY_CONCURRENCY`: how many messages of each class the broker sends ahead.
-    pub concurrency: usize,
+    /// `DELIVERY_PREFETCH`: how many messages of each class the broker sends ahead of their acknowledgement.
+    pub prefetch: usize,
 }
 
 impl RabbitQueue {
@@ -100,7 +100,7 @@ impl RabbitQueue {
         let topology = Topology::new(settings.instance, settings.retry_delays);
         let closing = Closing::new(stop);
         let publisher = Arc::new(Publisher::new(address.clone(), topology.clone()));
-        let consumer = Arc::new(Consumer::new(address, topology.clone(), settings.concurrency));
+        let consumer = Arc::new(Consumer::new(address, topology.clone(), settings.prefetch));
         let (settlements, waiting) = mpsc::channel(settle::WAITING);
         let settler = Settler {
             db: db.clone(),

@@ -1,0 +1,90 @@
+//! Tasks by id, for those who may see them: the reporter, the assignee, or an admin.
+
+use sqlx::FromRow;
+use taskpost_common::{TaskId, task::Task};
+use uuid::Uuid;
+
+use super::TaskRow;
+use crate::{
+    Session, StoreError, Viewer,
+    bulk::chunks,
+    db::Conn,
+    dynamic::{Bind, Statement},
+};
+
+/// A task, if the viewer may see it.
+pub async fn visible(session: &mut Session, viewer: Viewer, id: TaskId) -> Result<Option<Task>, StoreError> {
+    Ok(visible_each(session, &[(viewer, id)]).await?.pop().flatten())
+}
+
+/// For each viewer and id the task, if that viewer may see it: one statement for all of them on Postgres, and for up to
+/// 64 on SQLite.
+pub async fn visible_each(
+    session: &mut Session,
+    wanted: &[(Viewer, TaskId)],
+) -> Result<Vec<Option<Task>>, StoreError> {
+    let mut found = vec![None; wanted.len()];
+    match &mut session.0 {
+        Conn::Pg(c) => place(&mut found, 0, ask_postgres(&mut **c, wanted).await?)?,
+        Conn::PgTx(c) => place(&mut found, 0, ask_postgres(&mut **c, wanted).await?)?,
+        Conn::Lite(_) | Conn::LiteTx(_) => {
+            let mut first = 0;
+            for wanted in chunks(wanted) {
+                place(&mut found, first, ask_sqlite(session, wanted).await?)?;
+                first += wanted.len();
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A task and which of those that were wanted it is, from 1 on.
+#[derive(FromRow)]
+struct Found {
+    place: i64,
+    #[sqlx(flatten)]
+    task: TaskRow,
+}
+
+fn place(into: &mut [Option<Task>], first: usize, found: Vec<Found>) -> Result<(), StoreError> {
+    for Found { place, task } in found {
+        let slot = usize::try_from(place - 1).ok().and_then(|place| into.get_mut(first + place));
+        if let Some(slot) = slot {
+            *slot = Some(task.try_into()?);
+        }
+    }
+    Ok(())
+}
+
+async fn ask_postgres(
+    connection: &mut sqlx::PgConnection,
+    wanted: &[(Viewer, TaskId)],
+) -> Result<Vec<Found>, StoreError> {
+    const SQL: &str = "
+        SELECT wanted.place, tasks.*
+        FROM UNNEST($1::uuid[], $2::bool[], $3::uuid[]) WITH ORDINALITY AS wanted (id, admin, viewer, place)
+        JOIN tasks ON tasks.id = wanted.id
+        WHERE wanted.admin OR tasks.reporter_id = wanted.viewer OR tasks.assignee_id = wanted.viewer";
+    let rows = sqlx::query_as(SQL)
+        .bind(wanted.iter().map(|(_, id)| id.0).collect::<Vec<Uuid>>())
+        .bind(wanted.iter().map(|(viewer, _)| viewer.admin).collect::<Vec<bool>>())
+        .bind(wanted.iter().map(|(viewer, _)| viewer.user_id.0).collect::<Vec<Uuid>>())
+        .fetch_all(connection)
+        .await?;
+    Ok(rows)
+}
+
+/// Its tables are joined in the order they are named in, so that each task is looked up by its id.
+async fn ask_sqlite(session: &mut Session, wanted: &[(Viewer, TaskId)]) -> Result<Vec<Found>, StoreError> {
+    let mut statement = Statement::new("SELECT wanted.column1 AS place, tasks.* FROM (VALUES ");
+    for (place, (viewer, id)) in (1..).zip(wanted) {
+        statement.push(if place == 1 { "(" } else { ", (" }).bind(Bind::Int(place)).push(", ");
+        statement.bind(Bind::Uuid(id.0)).push(", ").bind(Bind::Int(viewer.admin.into())).push(", ");
+        statement.bind(Bind::Uuid(viewer.user_id.0)).push(")");
+    }
+    statement.push(
+        ") AS wanted CROSS JOIN tasks ON tasks.id = wanted.column2
+        WHERE wanted.column3 OR tasks.reporter_id = wanted.column4 OR tasks.assignee_id = wanted.column4",
+    );
+    statement.fetch_all(session).await
+}
