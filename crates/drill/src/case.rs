@@ -112,7 +112,19 @@ impl Case {
         let watch = Watch::start(&stack, history.began());
         let load = Load::start(&stack, &history, seed, self.pressure);
         let arena = Arena { stack, history, watch, load, seed };
-        arena.load.wait_for(BEFORE).await;
+        arena
+            .until(|| async {
+                // One that is to die by itself may have done so already.
+                let died = arena.stack.servers().into_iter().any(|(_, server)| server.ended().is_some());
+                let acknowledged = arena.history.acknowledged();
+                let begun = died || acknowledged >= BEFORE;
+                if begun {
+                    Ok(())
+                } else {
+                    Err(format!("{acknowledged} of {BEFORE} operations are acknowledged"))
+                }
+            })
+            .await;
         let broken = (self.fault)(&arena).await;
         let Arena { stack, history, watch, load, .. } = arena;
         if broken.is_ok() {
@@ -122,6 +134,8 @@ impl Case {
             load.wait_for(ENOUGH).await;
         }
         load.stop().await;
+        // What is applied late is delivered later still.
+        stack.api().drain_within(SETTLING).await;
         until_within(SETTLING, || async {
             // What is snoozed waits longer than draining looks ahead.
             match stack.number("SELECT count(*) FROM deliveries WHERE finished_at IS NULL").await {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many cases that leave the services alone run at once.
-const BESIDE: usize = 3;
+const BESIDE: usize = 2;
 
 /// What is to be run.
 #[derive(clap::Args)]

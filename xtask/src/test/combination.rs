@@ -5,6 +5,8 @@ use std::process::Command;
 
 use clap::ValueEnum;
 
+use crate::binaries::ALL_PACKAGES;
+
 /// A way to run tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Combination {
@@ -22,6 +24,8 @@ pub enum Combination {
     Redis,
     /// On Postgres, Kafka, RabbitMQ and Redis
     Full,
+    /// The tests of the load test itself, which brings other features of what it shares
+    Loadtest,
     /// The drill's short set, which counts as one test
     Drill,
 }
@@ -33,6 +37,7 @@ pub const ALL: &[Combination] = &[
     Combination::Rabbitmq,
     Combination::Redis,
     Combination::Full,
+    Combination::Loadtest,
     Combination::Drill,
 ];
 
@@ -41,19 +46,33 @@ const PARTS: &str = "TASKPOST_TEST_PARTS";
 const EVERY_PART: &str = "kafka,rabbitmq,redis";
 
 impl Combination {
-    /// Tells `cargo test`, which the drill does without, which tests to run, and the tests which parts to use.
-    pub fn tell(self, cargo: &mut Command, suite: &[String]) {
+    /// The packages to be tested.
+    pub const fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Loadtest => &["--package", "taskpost-loadtest"],
+            // The same each time: cargo would otherwise choose other features, and build everything anew.
+            _ => &ALL_PACKAGES,
+        }
+    }
+
+    /// Tells `cargo test`, which the drill does without, which tests to run, and the tests which parts to use. Where
+    /// `alone` names tests, only those.
+    pub fn tell(self, cargo: &mut Command, suite: &[String], alone: &[String]) {
         match self.parts() {
             Some(parts) => cargo.env(PARTS, parts),
             None => cargo.env_remove(PARTS),
         };
         let targets = match self {
-            Self::Workspace | Self::Drill => Vec::new(),
+            Self::Workspace | Self::Loadtest | Self::Drill => Vec::new(),
             _ => suite.iter().map(String::as_str).collect(),
         };
         cargo.args(targets.iter().flat_map(|target| ["--test", target]));
+        if !alone.is_empty() {
+            cargo.args(["--", "--exact"]).args(alone);
+            return;
+        }
         match self {
-            Self::Workspace | Self::Drill => {}
+            Self::Workspace | Self::Loadtest | Self::Drill => {}
             Self::Embedded | Self::Kafka | Self::Rabbitmq | Self::Redis => {
                 cargo.args(["--", "sqlite"]);
             }
@@ -65,7 +84,7 @@ impl Combination {
 
     fn parts(self) -> Option<&'static str> {
         match self {
-            Self::Workspace | Self::Embedded | Self::Postgres | Self::Drill => None,
+            Self::Workspace | Self::Embedded | Self::Postgres | Self::Loadtest | Self::Drill => None,
             Self::Kafka => Some("kafka"),
             Self::Rabbitmq => Some("rabbitmq"),
             Self::Redis => Some("redis"),
@@ -86,8 +105,12 @@ mod tests {
     use super::*;
 
     fn told(combination: Combination) -> (String, Option<String>) {
+        told_alone(combination, &[])
+    }
+
+    fn told_alone(combination: Combination, alone: &[String]) -> (String, Option<String>) {
         let mut cargo = Command::new("cargo");
-        combination.tell(&mut cargo, &["tasks".to_owned(), "times".to_owned()]);
+        combination.tell(&mut cargo, &["tasks".to_owned(), "times".to_owned()], alone);
         let words: Vec<_> = cargo.get_args().map(|word| word.to_string_lossy()).collect();
         let parts = cargo.get_envs().find(|(name, _)| *name == PARTS).and_then(|(_, value)| value);
         (words.join(" "), parts.map(|parts| parts.to_string_lossy().into_owned()))
@@ -99,7 +122,10 @@ mod tests {
         assert_eq!(told(Combination::Workspace), (String::new(), None));
         let suite = "--test tasks --test times -- ".to_owned();
         assert_eq!(told(Combination::Rabbitmq), (suite.clone() + "sqlite", some("rabbitmq")));
-        assert_eq!(told(Combination::Full), (suite + "postgres", some(EVERY_PART)));
+        assert_eq!(told(Combination::Full), (suite.clone() + "postgres", some(EVERY_PART)));
+        let alone = ["a::sqlite".to_owned(), "b::postgres".to_owned()];
+        let again = suite + "--exact a::sqlite b::postgres";
+        assert_eq!(told_alone(Combination::Full, &alone), (again, some(EVERY_PART)));
     }
 
     #[test]

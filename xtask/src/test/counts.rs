@@ -17,6 +17,12 @@ pub struct Counts {
     pub sqlite: (u32, u32),
     /// Passed and failed on Postgres.
     pub postgres: (u32, u32),
+    /// The names of those that failed.
+    pub failures: Vec<String>,
+    /// The names of those that failed beside others, and passed when they were run again.
+    pub flaky: Vec<String>,
+    /// How many programs began to run tests and have not come to their end.
+    pub unended: i32,
 }
 
 impl Counts {
@@ -25,13 +31,24 @@ impl Counts {
         [("sqlite", self.sqlite), ("postgres", self.postgres)].into_iter()
     }
 
+    /// Whether all that went wrong are tests that failed: every program came to its end.
+    pub fn only_failures(&self) -> bool {
+        self.unended == 0 && usize::try_from(self.failed) == Ok(self.failures.len())
+    }
+
     fn read(&mut self, line: &str) {
-        if let Some(summary) = line.strip_prefix("test result: ") {
+        if line.starts_with("running ") && (line.ends_with(" test") || line.ends_with(" tests")) {
+            self.unended += 1;
+        } else if let Some(summary) = line.strip_prefix("test result: ") {
             self.passed += number_before(summary, " passed");
             self.failed += number_before(summary, " failed");
+            self.unended -= 1;
         } else if let Some((name, result)) =
             line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
         {
+            if result == "FAILED" {
+                self.failures.push(name.to_owned());
+            }
             let database = match name.rsplit("::").next() {
                 Some("sqlite") => &mut self.sqlite,
                 Some("postgres") => &mut self.postgres,
@@ -84,15 +101,22 @@ mod tests {
     fn what_cargo_test_says_is_counted() {
         let mut counts = Counts::default();
         for line in [
+            "running 4 tests",
             "test a_case::sqlite ... ok",
             "test a_case::postgres ... FAILED",
             "test other::sqlite ... ignored",
             "test unit::it_adds ... ok",
             "test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.5s",
+            "running 1 test",
             "test result: ok. 30 passed; 0 failed; 0 ignored; 0 measured; 12 filtered out; finished in 1.02s",
         ] {
             counts.read(line);
         }
-        assert_eq!(counts, Counts { passed: 32, failed: 1, sqlite: (1, 0), postgres: (0, 1) });
+        let failures = vec!["a_case::postgres".to_owned()];
+        let expected = Counts { passed: 32, failed: 1, sqlite: (1, 0), postgres: (0, 1), failures, ..Counts::default() };
+        assert_eq!(counts, expected);
+        assert!(counts.only_failures());
+        counts.read("running 7 tests");
+        assert!(!counts.only_failures(), "a program did not come to its end");
     }
 }
