@@ -20,12 +20,13 @@ impl Standing {
     /// As of now.
     pub async fn read(db: &Db) -> Result<Self, StoreError> {
         let mut reader = db.reader().await?;
-        let (outbox, _) = events::outbox_backlog(&mut reader).await?;
-        let head = events::head(&mut reader).await?;
+        // In the order against the flow: what moves meanwhile is seen too late, and never missed.
         let mut groups = Vec::with_capacity(GROUPS.len());
         for &group in GROUPS {
             groups.push((group, progress::applied(&mut reader, group).await?));
         }
+        let (outbox, _) = events::outbox_backlog(&mut reader).await?;
+        let head = events::head(&mut reader).await?;
         Ok(Self { outbox, head, groups })
     }
 

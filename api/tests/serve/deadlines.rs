@@ -64,7 +64,7 @@ async fn a_dripping_head_is_closed() {
 
 #[tokio::test]
 async fn an_idle_connection_may_stay_longer_than_a_slow_head() {
-    let server = Server::start(Limits { keep_alive_idle: 8 * SHORT, head: SHORT, ..patient() }).await;
+    let server = Server::start(Limits { keep_alive_idle: 10 * SHORT, head: SHORT, ..patient() }).await;
     let mut client = server.connect().await;
     for _ in 0..3 {
         assert_eq!(client.get("/").await, "hello");

@@ -26,14 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 
-/// A deadline that is under test.
-pub const SHORT: Duration = Duration::from_millis(150);
+/// A deadline that is under test. Who keeps it must do so on a busy machine, too.
+pub const SHORT: Duration = Duration::from_millis(300);
 
 /// A deadline that must not be reached.
-pub const LONG: Duration = Duration::from_mins(1);
+pub const LONG: Duration = Duration::from_mins(2);
 
 /// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The body of `/large`, in bytes.
 pub const LARGE: usize = 64 << 20;

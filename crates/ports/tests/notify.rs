@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Nothing here takes nearly so long.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(40);
 
 /// A schema, which no test shares, and the processes on it.
 struct Site {
@@ -37,7 +37,8 @@ impl Site {
         );
         let schema = format!("test_{}", Clock::system().id::<Uuid>().simple());
         let and = if url.contains('?') { '&' } else { '?' };
-        let db = Db::postgres(&format!("{url}{and}schema={schema}"), 2).await.unwrap();
+        // Logging in takes a while on a busy machine.
+        let db = Db::postgres(&format!("{url}{and}schema={schema}&pool_timeout=40"), 2).await.unwrap();
         Self { db, schema, processes: JoinSet::new(), stop: CancellationToken::new() }
     }
 

@@ -1,7 +1,7 @@
 //! The real brokers that a run of the tests uses: `TASKPOST_TEST_PARTS` is a comma list of kafka, rabbitmq and redis.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use taskpost_common::Clock;
 use uuid::Uuid;
 
 /// How long removing what a test left at a broker may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Few, so that topics are made fast, and more than one, so that order by aggregate means something.
 const PARTITIONS: &str = "2";
 const TOPICS: [&str; 5] = ["identity", "work", "delivery", "ingest", "dlq"];
@@ -89,8 +89,15 @@ impl Part {
 pub(crate) struct Brokers {
     instance: String,
     parts: Vec<Part>,
-    /// The `RETRY_DELAYS` that it was started with; none while it was not.
-    retry_delays: Mutex<Option<String>>,
+    /// What it was started with; nothing while it was not.
+    used: Mutex<BTreeSet<Names>>,
+}
+
+/// What the names at the brokers are made of.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Names {
+    instance: String,
+    retry_delays: String,
 }
 
 impl Brokers {
@@ -98,17 +105,19 @@ impl Brokers {
         Self {
             instance: format!("t-{}", Clock::system().id::<Uuid>().simple()),
             parts,
-            retry_delays: Mutex::default(),
+            used: Mutex::default(),
         }
     }
 
     /// It is started with these variables, so that there is something to delete.
     pub(crate) fn used_with(&self, variables: &BTreeMap<String, String>) {
-        *self.retry_delays() = Some(variables.get("RETRY_DELAYS").cloned().unwrap_or_default());
+        let instance = variables.get("INSTANCE").unwrap_or(&self.instance).clone();
+        let retry_delays = variables.get("RETRY_DELAYS").cloned().unwrap_or_default();
+        self.used().insert(Names { instance, retry_delays });
     }
 
-    fn retry_delays(&self) -> MutexGuard<'_, Option<String>> {
-        self.retry_delays.lock().unwrap_or_else(PoisonError::into_inner)
+    fn used(&self) -> MutexGuard<'_, BTreeSet<Names>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn instance(&self) -> &str {
@@ -127,15 +136,19 @@ impl Brokers {
 
     /// Deletes what the instance left; keys of Redis vanish by themselves.
     pub(crate) async fn remove(&self) {
-        let Some(retry_delays) = self.retry_delays().take() else { return };
-        if self.parts.contains(&Part::Kafka) {
-            self.remove_topics().await;
-        }
-        if self.parts.contains(&Part::RabbitMq) {
-            self.remove_queues(&retry_delays).await;
+        let used = std::mem::take(&mut *self.used());
+        for names in &used {
+            if self.parts.contains(&Part::Kafka) {
+                names.remove_topics().await;
+            }
+            if self.parts.contains(&Part::RabbitMq) {
+                names.remove_queues().await;
+            }
         }
     }
+}
 
+impl Names {
     async fn remove_topics(&self) {
         let mut config = ClientConfig::new();
         let admin: AdminClient<DefaultClientContext> =
@@ -149,13 +162,14 @@ impl Brokers {
         let _ = tokio::task::spawn_blocking(move || drop(admin)).await;
     }
 
-    async fn remove_queues(&self, retry_delays: &str) {
+    async fn remove_queues(&self) {
         let retries: Vec<String> =
-            retry_delays.split(',').map(|delay| format!("retry.{}", delay.trim())).collect();
+            self.retry_delays.split(',').map(|delay| format!("retry.{}", delay.trim())).collect();
         let queues = QUEUES.into_iter().chain(retries.iter().map(String::as_str));
         let queues = queues.map(|queue| format!("{}.notify.{queue}", self.instance));
         let exchanges = retries.iter().map(|retry| format!("{}.notify.{retry}", self.instance));
-        let exchanges = exchanges.chain([format!("{}.notify", self.instance)]);
+        let exchanges =
+            exchanges.chain(["notify", "notify.dlq"].map(|name| format!("{}.{name}", self.instance)));
         let removed = async {
             let connection =
                 Connection::connect(&Part::RabbitMq.url(), ConnectionProperties::default()).await?;

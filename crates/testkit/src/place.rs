@@ -77,6 +77,15 @@ impl Place {
         variables
     }
 
+    /// As [`Place::variables`], for who drills nothing: that the machine stood still for a while fails no try and
+    /// refuses no task.
+    pub(crate) fn unhurried(&self) -> BTreeMap<String, String> {
+        let mut variables = self.variables();
+        let patience = [("WEBHOOK_TIMEOUT", "30s"), ("COMMIT_WAIT", "1m")];
+        variables.extend(patience.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        variables
+    }
+
     /// An instance starts here with these variables.
     pub(crate) fn used_with(&self, variables: &BTreeMap<String, String>) {
         self.brokers.used_with(variables);
@@ -121,7 +130,7 @@ impl Schema {
 
     async fn try_remove(&self) -> Result<(), sqlx::Error> {
         let mut connection = PgConnection::connect(self.server.as_str()).await?;
-        let drop = format!("SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS {} CASCADE", self.name);
+        let drop = format!("SET lock_timeout = '30s'; DROP SCHEMA IF EXISTS {} CASCADE", self.name);
         sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await?;
         connection.close().await
     }

@@ -19,7 +19,12 @@ use std::{
 use taskpost_common::Clock;
 use taskpost_store::{Db, StoreError};
 
-use crate::{Backend, Client, Mail, Part, brokers::variable, database, drain, mail, place::Place, until};
+use crate::{
+    Backend, Client, Mail, Part, Port, brokers::variable, database, drain, mail, place::Place, until,
+};
+
+/// Where the API and the operator's endpoints listen.
+const PORTS: [&str; 2] = ["HTTP_PORT", "OPERATE_PORT"];
 
 /// A server that is about to start: await it.
 #[derive(Debug)]
@@ -88,15 +93,18 @@ impl ServerStarting {
         let Self { place, mut variables, once, arguments } = self;
         place.used_with(&variables);
         let said = Said::new(&place);
+        let port = Port::take();
+        for name in PORTS {
+            if variables.get(name).is_some_and(|chosen| chosen == "0") {
+                variables.insert(name.to_owned(), port.address().port().to_string());
+            }
+        }
         let mut first = variables.clone();
         first.extend(once.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let child = Mutex::new(spawn(&said, &first, &arguments));
         let address = listens(&said, &child).await;
-        // A restart listens at the same address.
-        for name in ["HTTP_PORT", "OPERATE_PORT"] {
-            variables.insert(name.to_owned(), address.port().to_string());
-        }
-        let server = Server { client: Client::new(address), child, said, place, variables, arguments };
+        let client = Client::new(address);
+        let server = Server { client, child, said, place, variables, arguments, _port: port };
         server.ready().await;
         server
     }
@@ -133,6 +141,8 @@ pub struct Server {
     place: Arc<Place>,
     variables: BTreeMap<String, String>,
     arguments: Vec<&'static str>,
+    /// Kept while the process is away, so that a restart listens at the same address.
+    _port: Port,
 }
 
 impl Deref for Server {
@@ -146,16 +156,17 @@ impl Deref for Server {
 impl Server {
     /// Starts the binary with a data folder and a database of its own, and waits until it is ready.
     pub fn start(backend: Backend) -> ServerStarting {
-        Self::start_in(Place::new(backend))
+        let place = Place::new(backend);
+        Self::start_in(place.unhurried(), place)
     }
 
-    /// As [`Server::start`], with these real parts whatever the run of the tests uses.
+    /// As [`Server::start`], with these real parts whatever the run of the tests uses, and the product's own haste.
     pub fn start_with(backend: Backend, parts: &[Part]) -> ServerStarting {
-        Self::start_in(Place::with(backend, parts.to_vec()))
+        let place = Place::with(backend, parts.to_vec());
+        Self::start_in(place.variables(), place)
     }
 
-    fn start_in(place: Place) -> ServerStarting {
-        let mut variables = place.variables();
+    fn start_in(mut variables: BTreeMap<String, String>, place: Place) -> ServerStarting {
         variables.insert("OPERATE_PORT".to_owned(), "0".to_owned());
         ServerStarting { variables, place: Arc::new(place), once: Vec::new(), arguments: Vec::new() }
     }
@@ -163,7 +174,7 @@ impl Server {
     /// Another process of the same instance: the same data folder, database and brokers, a port of its own.
     pub fn beside(&self) -> ServerStarting {
         let mut variables = self.variables.clone();
-        for name in ["HTTP_PORT", "OPERATE_PORT"] {
+        for name in PORTS {
             variables.insert(name.to_owned(), "0".to_owned());
         }
         let place = Arc::clone(&self.place);

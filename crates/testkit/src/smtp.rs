@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Mail, PATIENCE};
+use crate::{Mail, PATIENCE, Port};
 
 /// How the server treats one mail.
 #[derive(Clone, Debug)]
@@ -129,12 +129,15 @@ struct Login {
 impl SmtpSink {
     /// Starts one that takes everything from everybody.
     pub async fn start() -> Self {
-        Self::start_at("127.0.0.1:0").await
+        Self::listen(TcpListener::bind("127.0.0.1:0").await.expect("a free port"))
     }
 
-    /// As [`SmtpSink::start`], at an address that was free a moment ago.
-    pub async fn start_at(address: &str) -> Self {
-        let listener = TcpListener::bind(address).await.expect("a free port");
+    /// As [`SmtpSink::start`], at a port that was taken before.
+    pub fn start_at(port: Port) -> Self {
+        Self::listen(port.listen())
+    }
+
+    fn listen(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("an address");
         let script = Script {
             next: VecDeque::new(),

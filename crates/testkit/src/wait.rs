@@ -6,7 +6,7 @@ use std::{
 };
 
 /// How long anything may take before its test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The longest pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);

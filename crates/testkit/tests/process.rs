@@ -217,7 +217,7 @@ async fn a_bad_variable_stops_the_start(backend: Backend) {
         assert!(exit.stderr.contains(name) || says == "JWT_SECRET", "{name}={value}: {}", exit.stderr);
         assert!(!exit.stderr.contains("hunter2") && !exit.stderr.contains("panicked"), "{}", exit.stderr);
         assert!(
-            exit.stdout.is_empty() && exit.took < Duration::from_secs(5),
+            exit.stdout.is_empty() && exit.took < Duration::from_secs(30),
             "{:?}: {}",
             exit.took,
             exit.stdout

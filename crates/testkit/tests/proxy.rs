@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use taskpost_testkit::{Direction, FaultProxy, PATIENCE, Toxic, Toxics, until};
+use taskpost_testkit::{Direction, FaultProxy, PATIENCE, Port, Toxic, Toxics, until};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -386,8 +386,8 @@ async fn dropping_it_closes_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nobody_listens_the_client_is_reset_unless_in_a_hole() {
-    let Scene { service, proxy } = Scene::new().await;
-    drop(service);
+    let nobody = Port::take();
+    let proxy = FaultProxy::start(nobody.address()).await;
     expect_turned_away(&proxy).await;
     assert_eq!(proxy.hits(), 0, "that is no fault of the proxy");
     proxy.set(Toxics::both(Toxic::hole()));

@@ -9,7 +9,9 @@ use taskpost_common::{
     notification::{self, Class, NotificationType},
 };
 use taskpost_store::deliveries::Delivery;
-use taskpost_testkit::{Backend, Fields as _, SmtpAnswer, SmtpMail, SmtpSink, TestApp, User, both, until};
+use taskpost_testkit::{
+    Backend, Fields as _, Port, SmtpAnswer, SmtpMail, SmtpSink, TestApp, User, both, until,
+};
 use taskpost_workers::channels::{
     AttemptResult, Channel as _,
     email::{Email, Mailer},
@@ -224,8 +226,8 @@ async fn a_refused_login_is_no_fault_of_the_mail(backend: Backend) {
 }
 
 async fn mails_wait_for_a_server_that_is_away(backend: Backend) {
-    let address = SmtpSink::start().await.address();
-    let url = format!("smtp://{address}");
+    let port = Port::take();
+    let url = format!("smtp://{}", port.address());
     let app = TestApp::start(backend).with("SMTP_URL", url).with("RETRY_DELAYS", PATIENT).await;
     app.user("Ada").await;
     until(|| async {
@@ -235,7 +237,7 @@ async fn mails_wait_for_a_server_that_is_away(backend: Backend) {
         }
     })
     .await;
-    let sink = SmtpSink::start_at(&address.to_string()).await;
+    let sink = SmtpSink::start_at(port);
     assert!(sink.wait_for(1).await[0].taken);
     app.finish().await;
 }
@@ -264,14 +266,14 @@ async fn a_late_answer_is_given_to_no_other_mail(backend: Backend) {
         from: "Taskpost <post@example.org>".parse().expect("a mailbox"),
         public_url: None,
         mailer: Mailer::smtp(&sink.url().into(), 4).expect("a URL"),
-        timeout: Duration::from_secs(2),
+        timeout: Duration::from_secs(5),
     };
     let send = || async {
         let delivery = delivery(&app, &ada);
         let target = email.targets(std::slice::from_ref(&delivery)).await.expect("the recipient").remove(0);
         email.send(&delivery, target).await.result
     };
-    let late = SmtpAnswer::take().after(Duration::from_millis(2_500));
+    let late = SmtpAnswer::take().after(Duration::from_mins(1));
     sink.script([SmtpAnswer::take(), late, SmtpAnswer::content("554 5.6.0 no"), SmtpAnswer::take()]);
     let ended = [send().await, send().await, send().await, send().await];
     assert!(matches!(&ended[0], AttemptResult::Sent { excerpt: Some(said), .. } if said.contains("4F1")));
@@ -322,8 +324,8 @@ async fn a_check_says_what_is_wrong(_: Backend) {
     sink.require_login("PLAIN", "post", "secret");
     let problem = check(sink.url().replace("//", "//post:wrong@")).await.problem.unwrap_or_default();
     assert!(problem.contains("refuses the login") && !problem.contains("wrong"), "{problem}");
-    let address = sink.address();
-    drop(sink);
+    let nobody = Port::take();
+    let address = nobody.address();
     let problem = check(format!("smtp://{address}")).await.problem.unwrap_or_default();
     assert!(problem.contains("cannot be reached") && problem.contains(&address.to_string()), "{problem}");
 }

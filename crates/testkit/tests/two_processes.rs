@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use futures::{StreamExt as _, future::join_all, stream};
 use serde_json::json;
-use taskpost_testkit::{Backend, Fields as _, TestApp, WebhookSink, until};
+use taskpost_testkit::{Backend, Fields as _, Part, TestApp, WebhookSink, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_takes_both_deliver_once() {
@@ -53,6 +53,32 @@ async fn who_logs_out_here_is_out_there() {
         }
     })
     .await;
+    other.finish().await;
+    app.finish().await;
+}
+
+/// Where Redis counts. While it is slow each process counts for itself, so a few more than the limit may get in.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_limit_counts_for_both() {
+    const BURST: usize = 200;
+    if !Part::Redis.is_used() {
+        return;
+    }
+    let app = TestApp::start(Backend::Postgres).with("RATE_LIMIT_READ", format!("1/h,{BURST}")).await;
+    let other = app.beside().await;
+    let ada = app.user("Ada").await;
+    let mut let_in = 0;
+    for app in [&app, &other].into_iter().cycle() {
+        match app.get("/v1/me").as_(&ada).send().await.status {
+            200 => let_in += 1,
+            status => {
+                assert_eq!(status, 429);
+                break;
+            }
+        }
+        assert!(let_in < BURST + BURST / 2, "each counts for itself");
+    }
+    assert!(let_in >= BURST, "{let_in} were let in");
     other.finish().await;
     app.finish().await;
 }

@@ -176,11 +176,11 @@ async fn a_receiver_that_is_gone_is_switched_off(backend: Backend) {
 }
 
 async fn a_slow_or_broken_answer_is_a_failure(backend: Backend) {
-    let app = TestApp::start(backend).with("WEBHOOK_TIMEOUT", "300ms").await;
+    let app = TestApp::start(backend).with("WEBHOOK_TIMEOUT", "3s").await;
     let ada = app.user("Ada").await;
     let sink = WebhookSink::start().await;
     let hook = app.hook(&ada, &sink, &["task.created"]).await;
-    sink.script([Answer::hang(), Answer::status(200).after(Duration::from_secs(2))]);
+    sink.script([Answer::hang(), Answer::status(200).after(Duration::from_mins(1))]);
     app.task(&ada, json!({"title": "a"})).await;
     app.drain().await;
     // A body without end is read no further than it takes, and what was said before it counts.
@@ -200,7 +200,7 @@ async fn a_stuck_receiver_delays_nobody_else(backend: Backend) {
     let app = TestApp::start(backend)
         .with("DELIVERY_CONCURRENCY", concurrency)
         .with("WEBHOOK_CONCURRENCY", "2")
-        .with("WEBHOOK_TIMEOUT", "3s")
+        .with("WEBHOOK_TIMEOUT", "10s")
         .with("RETRY_DELAYS", "1h")
         .await;
     let ada = app.user("Ada").await;
@@ -211,6 +211,7 @@ async fn a_stuck_receiver_delays_nobody_else(backend: Backend) {
     let tasks: Vec<Value> = (0..12).map(|i| json!({"title": format!("{i}")})).collect();
     app.post("/v1/tasks/batch", json!({"tasks": tasks})).as_(&ada).expect(207).await;
     quick.wait_for(12).await;
+    stuck.wait_for(2).await;
     assert_eq!(stuck.received().len(), 2, "no more at once than it has seats");
     stuck.always(Answer::status(204));
     stuck.wait_for(12).await;

@@ -13,7 +13,7 @@ async fn ready(limiter: &taskpost_ports::Limiter) {
 
 #[tokio::test]
 async fn a_redis_that_hangs_is_asked_once_and_left_alone() {
-    let (bench, gate) = (Bench::new(Backend::Redis), Gate::open().await);
+    let (bench, gate) = (Bench::new(Backend::Redis), Gate::open());
     let limiter = bench.limiter_at(&gate.url(), "1/h,40");
     ready(&limiter).await;
     take(&limiter).await;
@@ -29,7 +29,7 @@ async fn a_redis_that_hangs_is_asked_once_and_left_alone() {
 
 #[tokio::test]
 async fn of_many_callers_in_flight_each_gets_an_answer() {
-    let (bench, gate) = (Bench::new(Backend::Redis), Gate::open().await);
+    let (bench, gate) = (Bench::new(Backend::Redis), Gate::open());
     let limiter = bench.limiter_at(&gate.url(), "1/h,40");
     ready(&limiter).await;
     gate.set_open(false);
@@ -41,7 +41,7 @@ async fn of_many_callers_in_flight_each_gets_an_answer() {
 
 #[tokio::test]
 async fn when_redis_goes_on_its_word_counts_again() {
-    let (bench, gate) = (Bench::new(Backend::Redis), Gate::open().await);
+    let (bench, gate) = (Bench::new(Backend::Redis), Gate::open());
     let (limiter, other) = (bench.limiter_at(&gate.url(), "1/h,1000000"), bench.limiter("1/h,1000000").await);
     ready(&limiter).await;
     gate.set_open(false);
@@ -50,15 +50,19 @@ async fn when_redis_goes_on_its_word_counts_again() {
         limiter.health().await.problem.is_some()
     })
     .await;
-    take_cost(&other, 900_000).await;
     gate.set_open(true);
-    until("both count together", async || take(&limiter).await.remaining < 100_000).await;
+    until("both count together", async || {
+        // Again and again, as one that Redis is late for is not counted there; a second one finds too little left.
+        take_cost(&other, 900_000).await;
+        take(&limiter).await.remaining < 100_000
+    })
+    .await;
     ready(&limiter).await;
 }
 
 #[tokio::test]
 async fn a_redis_that_never_answered_is_named() {
-    let (bench, gate) = (Bench::new(Backend::Redis), Gate::shut().await);
+    let (bench, gate) = (Bench::new(Backend::Redis), Gate::shut());
     let limiter = bench.limiter_at(&gate.url(), "1/h,8");
     assert_eq!(allowed(&limiter, LimitClass::Write, 20).await, 8, "from the first moment");
     assert_eq!(allowed(&limiter, LimitClass::Auth, 20).await, 2);
@@ -69,34 +73,41 @@ async fn a_redis_that_never_answered_is_named() {
 #[tokio::test]
 async fn a_redis_that_comes_later_is_used() {
     let bench = Bench::new(Backend::Redis);
-    let address = deserted().await;
+    let (socket, address) = deserted();
     let limiter = bench.limiter_at(&url_at(address), "1/h,1000000");
     problem(async || limiter.health().await, &["REDIS_URL", "cannot reach", "refused"]).await;
     assert!(take(&limiter).await.allowed);
 
     let other = bench.limiter("1/h,1000000").await;
-    take_cost(&other, 900_000).await;
-    let _gate = Gate::on(address, true).await;
-    until("both count together", async || take(&limiter).await.remaining < 100_000).await;
+    let _gate = Gate::on(socket, true);
+    until("both count together", async || {
+        take_cost(&other, 900_000).await;
+        take(&limiter).await.remaining < 100_000
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_cut_connection_is_made_anew() {
-    let (bench, gate) = (Bench::new(Backend::Redis), Gate::open().await);
+    let (bench, gate) = (Bench::new(Backend::Redis), Gate::open());
     let (limiter, other) = (bench.limiter_at(&gate.url(), "1/h,1000000"), bench.limiter("1/h,1000000").await);
     for round in 1..=3 {
         ready(&limiter).await;
         gate.cut();
-        take_cost(&other, 100_000).await;
         let most = 1_000_000 - round * 100_000;
-        until("both count together", async || take(&limiter).await.remaining < most).await;
+        until("both count together", async || {
+            take_cost(&other, 100_000).await;
+            take(&limiter).await.remaining < most
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn idle_keys_are_forgotten() {
     let bench = Bench::new(Backend::Redis);
-    let limiter = bench.limiter_at(&url_at(deserted().await), "1000000/s,10");
+    let (_socket, address) = deserted();
+    let limiter = bench.limiter_at(&url_at(address), "1000000/s,10");
     take(&limiter).await;
     until("it is forgotten", async || {
         limiter.forget_idle();

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpSocket, TcpStream},
     sync::watch,
     task::{AbortHandle, JoinSet},
 };
@@ -23,16 +23,16 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub async fn open() -> Self {
-        Self::on("127.0.0.1:0".parse().unwrap(), true).await
+    pub fn open() -> Self {
+        Self::on(deserted().0, true)
     }
 
-    pub async fn shut() -> Self {
-        Self::on("127.0.0.1:0".parse().unwrap(), false).await
+    pub fn shut() -> Self {
+        Self::on(deserted().0, false)
     }
 
-    pub async fn on(address: SocketAddr, is_open: bool) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+    pub fn on(socket: TcpSocket, is_open: bool) -> Self {
+        let listener = socket.listen(64).unwrap();
         let address = listener.local_addr().unwrap();
         let open = watch::Sender::new(is_open);
         let seen: Arc<Mutex<Vec<u8>>> = Arc::default();
@@ -77,9 +77,12 @@ pub fn url_at(address: SocketAddr) -> String {
     })
 }
 
-/// An address where nobody listens.
-pub async fn deserted() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// An address where nobody listens: the socket holds it, so that nobody else gets it meanwhile.
+pub fn deserted() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 async fn pass(client: TcpStream, open: watch::Receiver<bool>, seen: Arc<Mutex<Vec<u8>>>) {

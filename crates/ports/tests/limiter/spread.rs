@@ -48,7 +48,7 @@ async fn only_ids_are_believed() {
 #[tokio::test]
 async fn a_cut_connection_is_made_anew() {
     let bench = Bench::new(Backend::Redis);
-    let gate = Gate::open().await;
+    let gate = Gate::open();
     let (here, there) = (bench.spread().await, bench.spread_at(&gate.url()));
     until("Redis can be used", async || there.check().await.problem.is_none()).await;
     let mut listening = there.listen();
@@ -63,7 +63,7 @@ async fn a_cut_connection_is_made_anew() {
 #[tokio::test]
 async fn without_redis_nothing_is_told_and_nobody_waits() {
     let bench = Bench::new(Backend::Redis);
-    let gate = Gate::shut().await;
+    let gate = Gate::shut();
     let spread = bench.spread_at(&gate.url());
     // More than may wait.
     spread.publish(&ids(5_000));

@@ -12,6 +12,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    error::RDKafkaErrorCode,
     message::Headers as _,
     producer::{FutureProducer, FutureRecord},
 };
@@ -20,7 +21,7 @@ use taskpost_ports::{
     Log, Wakes,
     log::{
         Batch, Broken, Read, Subscription,
-        kafka::{RelayProducer, Sending, Start},
+        kafka::{RelayProducer, Sending, Start, Survey},
     },
 };
 use taskpost_store::{
@@ -82,6 +83,19 @@ pub fn settings(brokers: &str, prefix: &str) -> config::Kafka {
 pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(DEADLINE, work).await;
     done.unwrap_or_else(|_| panic!("waited in vain until {what}"))
+}
+
+/// What passes between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Looks again and again until it is so, and leaves the machine to others in between.
+pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    soon(what, async {
+        while !so().await {
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+    .await;
 }
 
 /// A log of its own, on a store of its own. Clones are the same.
@@ -200,7 +214,7 @@ impl Site {
         for event in self.events().await.into_iter().filter(|event| event.position > sent) {
             while producer.send(&event) != Sending::UnderWay {
                 assert_eq!(producer.failure(), None);
-                producer.moved().await;
+                soon("there is room", producer.moved()).await;
             }
             relay.sent = event.position;
         }
@@ -214,17 +228,23 @@ impl Site {
         relay.producer = Some(producer);
     }
 
-    /// Where the relay begins, settled as it does.
-    pub async fn start(&self) -> Start {
+    /// What is in Kafka, once it answers: one that is new or busy takes its time to make topics.
+    pub async fn survey(&self) -> Survey {
         let Log::Kafka(kafka) = &self.log else { panic!("no Kafka") };
-        let survey = soon("there are topics", async {
+        soon("there are topics", async {
             loop {
                 if let Ok(survey) = kafka.survey().await {
                     return survey;
                 }
+                tokio::time::sleep(PAUSE).await;
             }
         })
-        .await;
+        .await
+    }
+
+    /// Where the relay begins, settled as it does.
+    pub async fn start(&self) -> Start {
+        let survey = self.survey().await;
         let found = Found { partitions: &survey.partitions, ends: &survey.ends, lost: false };
         let begin = relay::begin(&self.db, &[GROUP], found, self.clock.now()).await.unwrap();
         let (Begin::First(cursor) | Begin::GoesOn(cursor)) = begin else { panic!("{begin:?}") };
@@ -272,12 +292,19 @@ impl Site {
         producer.send(record, DEADLINE).await.unwrap();
     }
 
-    /// Makes Kafka forget where the group was.
+    /// Makes Kafka forget where the group was, once its last member has left it.
     pub async fn forget_group(&self) {
         let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
         let group = format!("{}.{GROUP}", self.name);
-        let deleted = admin.delete_groups(&[&group], &AdminOptions::new()).await.unwrap();
-        assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+        until("the group is deleted", async || {
+            let deleted = admin.delete_groups(&[&group], &AdminOptions::new()).await.unwrap();
+            match deleted.as_slice() {
+                [Ok(_)] => true,
+                [Err((_, RDKafkaErrorCode::NonEmptyGroup))] => false,
+                refused => panic!("{refused:?}"),
+            }
+        })
+        .await;
     }
 
     /// Begins to read.
@@ -343,8 +370,9 @@ impl Reader {
     /// Records progress, and tells nobody.
     pub async fn record(&self, partition: &str, from: Position, to: Position) -> bool {
         let now = self.site.clock.now();
+        let step = progress::Step { partition, from, to };
         let mut tx = self.site.db.begin().await.unwrap();
-        let moved = progress::advance(&mut tx, self.group, partition, from, to, now).await.unwrap();
+        let moved = progress::advance(&mut tx, self.group, &[step], now).await.unwrap();
         if moved {
             tx.commit().await.unwrap();
         }

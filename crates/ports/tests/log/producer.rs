@@ -9,7 +9,7 @@ use rdkafka::{
 use taskpost_common::Position;
 use taskpost_ports::{
     Log,
-    log::kafka::{Failure, RelayProducer, Sending, Start},
+    log::kafka::{Acknowledged, Failure, RelayProducer, Sending, Start},
 };
 
 use crate::harness::{DEADLINE, Site, once_and_in_order, soon, things};
@@ -42,6 +42,18 @@ async fn send_all(site: &Site, producer: &RelayProducer) {
     }
 }
 
+/// Waits until Kafka has all up to there, and ends.
+async fn end_at(producer: RelayProducer, to: i64) -> Acknowledged {
+    soon("all is acknowledged", async {
+        while producer.cursor() < Position(to) {
+            assert_eq!(producer.failure(), None);
+            producer.moved().await;
+        }
+    })
+    .await;
+    producer.end().await
+}
+
 async fn failure(producer: &RelayProducer) -> Failure {
     soon("it fails", async {
         loop {
@@ -69,14 +81,7 @@ async fn passing_errors_are_got_over_in_order() {
     );
     let producer = producer(&site, Position(0)).await;
     send_all(&site, &producer).await;
-    soon("all is acknowledged", async {
-        while producer.cursor() < Position(600) {
-            assert_eq!(producer.failure(), None);
-            producer.moved().await;
-        }
-    })
-    .await;
-    let done = producer.end().await;
+    let done = end_at(producer, 600).await;
     assert_eq!((done.cursor.0, done.in_flight, done.total), (600, 0, 600));
     let mut reader = site.reader();
     reader.apply(600).await;
@@ -100,7 +105,7 @@ async fn what_is_refused_is_not_passed_in_its_partition() {
     // Another one goes on where it stood.
     let producer = producer(&site, done.cursor).await;
     send_all(&site, &producer).await;
-    assert_eq!(producer.end().await.cursor, Position(400));
+    assert_eq!(end_at(producer, 400).await.cursor, Position(400));
     let mut reader = site.reader();
     reader.apply(400).await;
     once_and_in_order(&reader.close().await, &events);
@@ -121,7 +126,7 @@ async fn after_a_fatal_error_another_one_goes_on() {
     let from = lost.end().await.cursor;
     let producer = producer(&site, from).await;
     send_all(&site, &producer).await;
-    assert_eq!(producer.end().await.cursor, Position(300));
+    assert_eq!(end_at(producer, 300).await.cursor, Position(300));
     let mut reader = site.reader();
     reader.apply(300).await;
     once_and_in_order(&reader.close().await, &site.events().await);
@@ -145,7 +150,7 @@ async fn partitions_are_those_that_other_clients_of_kafka_choose() {
     let site = site(&cluster, 60).await;
     let producer = producer(&site, Position(0)).await;
     send_all(&site, &producer).await;
-    producer.end().await;
+    end_at(producer, 60).await;
     let mut reader = site.reader();
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", cluster.bootstrap_servers()).set("partitioner", "murmur2_random");

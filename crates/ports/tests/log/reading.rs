@@ -1,8 +1,10 @@
 //! What holds on either log.
 
-use taskpost_ports::log::Batch;
+use std::time::Duration;
 
-use crate::harness::{Reader, Site, once_and_in_order, things};
+use taskpost_ports::log::{Batch, Read};
+
+use crate::harness::{Reader, Site, once_and_in_order, soon, things};
 
 both!(
     each_event_reaches_each_group_in_order,
@@ -23,23 +25,39 @@ async fn each_event_reaches_each_group_in_order(site: Site) {
     }
 }
 
+/// Takes what comes until the event at `to` has come, however many come at once: each batch begins where the one before
+/// ended, and no event is left out. Gives all of it as one.
+async fn take(reader: &mut Reader, from: i64, to: i64) -> Batch {
+    let mut all: Option<Batch> = None;
+    let mut at = from;
+    while at < to {
+        let batch = reader.batch(usize::try_from(to - at).unwrap()).await;
+        let positions: Vec<i64> = batch.events.iter().map(|event| event.position.0).collect();
+        assert_eq!(batch.from.0, at, "it begins where the one before ended");
+        assert_eq!(positions, (at + 1..=batch.to().0).collect::<Vec<_>>());
+        at = batch.to().0;
+        match &mut all {
+            Some(all) => all.events.extend(batch.events),
+            None => all = Some(batch),
+        }
+    }
+    assert_eq!(at, to, "more than was asked for");
+    all.unwrap()
+}
+
 async fn what_was_handed_out_comes_again_after_a_rewind(site: Site) {
     let things = things(1);
     site.publish(&things, 30).await;
     let mut reader = site.reader();
-    let positions = |batch: &Batch| batch.events.iter().map(|event| event.position.0).collect::<Vec<_>>();
-    let first = reader.batch(10).await;
-    assert_eq!((first.from.0, positions(&first)), (0, (1..=10).collect()));
-    let second = reader.batch(10).await;
-    assert_eq!((second.from.0, positions(&second)), (10, (11..=20).collect()), "each is handed out once");
+    let first = take(&mut reader, 0, 10).await;
+    // Each is handed out once.
+    take(&mut reader, 10, 20).await;
     reader.subscription.rewind();
-    let again = reader.batch(20).await;
-    assert_eq!((again.from.0, positions(&again)), (0, (1..=20).collect()));
+    take(&mut reader, 0, 20).await;
     // Somebody else records the first of them.
     assert!(reader.record(&first.partition, first.from, first.to()).await);
     reader.subscription.rewind();
-    let rest = reader.batch(30).await;
-    assert_eq!((rest.from.0, positions(&rest)), (10, (11..=30).collect()));
+    let rest = take(&mut reader, 10, 30).await;
     assert!(reader.commit(rest).await);
     reader.applies_only_new(&things, 5).await;
 }
@@ -48,23 +66,16 @@ async fn a_restart_goes_on_from_the_recorded_progress(site: Site) {
     let things = things(1);
     site.publish(&things, 30).await;
     let mut reader = site.reader();
-    let first = reader.batch(10).await;
+    let first = take(&mut reader, 0, 10).await;
     assert!(reader.commit(first).await);
     // This one is recorded, but reading never heard of it: whatever it keeps of its own must not count.
-    let second = reader.batch(10).await;
+    let second = take(&mut reader, 10, 20).await;
     assert!(reader.record(&second.partition, second.from, second.to()).await);
-    let third = reader.batch(10).await;
-    assert_eq!(third.from.0, 20);
+    take(&mut reader, 20, 30).await;
     reader.close().await;
     let mut reader = site.reader();
-    let mut at = 20;
-    // However many come at once.
-    while at < 30 {
-        let rest = reader.batch(30).await;
-        assert_eq!((rest.from.0, rest.events[0].position.0), (at, at + 1));
-        at = rest.to().0;
-        assert!(reader.commit(rest).await);
-    }
+    let rest = take(&mut reader, 20, 30).await;
+    assert!(reader.commit(rest).await);
     reader.applies_only_new(&things, 5).await;
 }
 
@@ -72,7 +83,7 @@ async fn of_two_that_commit_the_same_one_is_fenced(site: Site) {
     let things = things(1);
     site.publish(&things, 20).await;
     let mut reader = site.reader();
-    let batch = reader.batch(20).await;
+    let batch = take(&mut reader, 0, 20).await;
     assert!(reader.record(&batch.partition, batch.from, batch.to()).await);
     assert!(!reader.commit(batch).await, "somebody else was faster");
     reader.subscription.rewind();
@@ -90,12 +101,19 @@ async fn a_read_that_is_dropped_half_way_loses_nothing(site: Site) {
             }
         }
     });
-    while reader.applied.len() < 200 {
-        let read = tokio::time::timeout(std::time::Duration::from_micros(300), reader.subscription.next(7));
-        let Ok(read) = read.await else { continue };
-        let taskpost_ports::log::Read::Events(batch) = read.unwrap() else { panic!("no event") };
-        assert!(reader.commit(batch).await);
-    }
+    soon("all are applied", async {
+        // As short as can be while batches come; longer each time that nothing does, or a slow store would never be read.
+        let mut patience = Duration::ZERO;
+        while reader.applied.len() < 200 {
+            patience += Duration::from_micros(300);
+            let read = tokio::time::timeout(patience, reader.subscription.next(7));
+            let Ok(read) = read.await else { continue };
+            let Read::Events(batch) = read.unwrap() else { panic!("no event") };
+            assert!(reader.commit(batch).await);
+            patience = Duration::ZERO;
+        }
+    })
+    .await;
     publishing.await.unwrap();
     once_and_in_order(&reader.close().await, &site.events().await);
 }

@@ -65,6 +65,17 @@ async fn classes_share_and_low_does_not_starve(stage: Stage) {
     for class in [Class::Low, Class::Normal, Class::High] {
         stage.insert(class, 60).await;
     }
+    let mut left = Vec::new();
+    if stage.has_broker() {
+        // Which of three queues the broker serves first is its own affair.
+        until("everything is announced", async || {
+            stage.dispatch().await;
+            (stage.queued().await == 180).then_some(())
+        })
+        .await;
+        stage.received(&["high", "normal", "low"]).await;
+        left.push(("notify.dlq", 3));
+    }
     let mut order = Vec::new();
     while order.len() < 180 {
         let claimed = stage.claim_all(10.min(180 - order.len())).await;
@@ -75,7 +86,7 @@ async fn classes_share_and_low_does_not_starve(stage: Stage) {
     assert!(high > normal && normal > low && low > 0, "{high} : {normal} : {low}");
     assert!(high >= 45, "{high} high ones in the first half");
     assert_eq!(classes(&order), [60, 60, 60]);
-    stage.broker_holds(&[]).await;
+    stage.broker_holds(&left).await;
 }
 
 async fn what_is_announced_twice_is_claimed_once(stage: Stage) {

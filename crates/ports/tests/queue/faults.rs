@@ -86,8 +86,7 @@ async fn what_is_deleted_is_declared_again(stage: Stage) {
     for name in queues(&stage.instance, &LADDER) {
         until(&format!("{name} is back"), async || stage.broker().ready(&name).await).await;
     }
-    let health = stage.queue().await.check().await;
-    assert_eq!(health.problem, None);
+    stage.is_well().await;
 }
 
 async fn a_message_that_no_queue_takes_is_not_taken_for_published(stage: Stage) {
@@ -129,7 +128,7 @@ async fn without_the_broker_the_store_takes_over(stage: Stage) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_cut_in_flight_loses_nothing() {
     unconnected(async |stage: Stage| {
-        let mut proxy = Proxy::start(stage.broker().address()).await;
+        let mut proxy = Proxy::start(stage.broker().address());
         stage.start_queue(Some(&stage.broker().url_at(proxy.port))).await;
         stage.insert(Class::Normal, 40).await;
         let in_flight = stage.claim_all(10).await;
@@ -140,7 +139,7 @@ async fn a_connection_that_is_cut_in_flight_loses_nothing() {
                 stage.queue().await.check().await.problem.is_some().then_some(())
             })
             .await;
-            proxy.resume().await;
+            proxy.resume();
             let claimed = stage.claim_all(5).await;
             stage.deliver(&claimed).await;
         }
@@ -161,7 +160,7 @@ async fn a_connection_that_is_cut_in_flight_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blocking_broker_holds_publishing_and_nothing_else() {
     unconnected(async |stage: Stage| {
-        let proxy = Proxy::start(stage.broker().address()).await;
+        let proxy = Proxy::start(stage.broker().address());
         let queue = stage.start_queue(Some(&stage.broker().url_at(proxy.port))).await;
         stage.insert(Class::Normal, 20).await;
         announced(&stage, 20).await;
@@ -182,7 +181,7 @@ async fn a_blocking_broker_holds_publishing_and_nothing_else() {
         proxy.unblock();
         let high = stage.claim_all(5).await;
         stage.deliver(&high).await;
-        assert_eq!(queue.check().await.problem, None);
+        stage.is_well().await;
         stage.broker_holds(&[]).await;
     })
     .await;
@@ -205,11 +204,14 @@ async fn claim_without_dispatch(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_comes_late_or_falls_silent_is_waited_for() {
     unconnected(async |stage: Stage| {
-        let mut proxy = Proxy::closed(stage.broker().address()).await;
+        let mut proxy = Proxy::closed(stage.broker().address());
         let queue = stage.start_queue(Some(&stage.broker().url_at(proxy.port))).await;
         let due = stage.insert(Class::Normal, 5).await;
-        let problem = until("it is known", async || queue.check().await.problem).await;
-        assert!(problem.contains("RABBITMQ_URL") && problem.contains("cannot be reached"), "{problem}");
+        until("it is known", async || {
+            let problem = queue.check().await.problem?;
+            (problem.contains("RABBITMQ_URL") && problem.contains("cannot be reached")).then_some(())
+        })
+        .await;
         assert_eq!(stage.dispatch().await, None);
         assert!(stage.claim(9).await.is_empty());
 
@@ -224,12 +226,12 @@ async fn a_broker_that_comes_late_or_falls_silent_is_waited_for() {
         .await;
 
         proxy.cut().await;
-        proxy.resume().await;
+        proxy.resume();
         let claimed = stage.claim_all(5).await;
         assert_eq!(ids(&claimed), due);
         stage.deliver(&claimed).await;
         stage.broker_holds(&[]).await;
-        assert_eq!(queue.check().await.problem, None);
+        stage.is_well().await;
     })
     .await;
 }

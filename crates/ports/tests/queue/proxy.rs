@@ -1,10 +1,10 @@
 //! What stands between the queue and its broker: a relay that can cut, fall silent, and say that the broker is blocked.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{broadcast, watch},
     task::JoinSet,
 };
@@ -17,6 +17,8 @@ const FRAME_END: u8 = 0xCE;
 /// A relay on a port of its own.
 pub struct Proxy {
     pub port: u16,
+    /// Holds the port while nobody listens on it, or another program could be given it.
+    _held: TcpSocket,
     target: (String, u16),
     says: Arc<broadcast::Sender<Vec<u8>>>,
     /// Whether what clients write is passed on.
@@ -26,17 +28,18 @@ pub struct Proxy {
 
 impl Proxy {
     /// Listens, and relays to `target`.
-    pub async fn start(target: (String, u16)) -> Self {
-        let mut proxy = Self::closed(target).await;
-        proxy.resume().await;
+    pub fn start(target: (String, u16)) -> Self {
+        let mut proxy = Self::closed(target);
+        proxy.resume();
         proxy
     }
 
     /// Has a port on which nobody listens yet.
-    pub async fn closed(target: (String, u16)) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    pub fn closed(target: (String, u16)) -> Self {
+        let held = bound(0);
         Self {
-            port: listener.local_addr().unwrap().port(),
+            port: held.local_addr().unwrap().port(),
+            _held: held,
             target,
             says: Arc::new(broadcast::Sender::new(4)),
             open: Arc::new(watch::Sender::new(true)),
@@ -45,8 +48,8 @@ impl Proxy {
     }
 
     /// Relays connections from now on.
-    pub async fn resume(&mut self) {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+    pub fn resume(&mut self) {
+        let listener = self.listener();
         let (target, says, open) = (self.target.clone(), Arc::clone(&self.says), Arc::clone(&self.open));
         self.relay.spawn(async move {
             let mut connections = JoinSet::new();
@@ -58,6 +61,10 @@ impl Proxy {
         });
     }
 
+    fn listener(&self) -> TcpListener {
+        bound(self.port).listen(64).unwrap()
+    }
+
     /// Cuts every connection, and takes no more.
     pub async fn cut(&mut self) {
         self.relay.shutdown().await;
@@ -66,7 +73,7 @@ impl Proxy {
     /// Takes connections and says nothing on them.
     pub async fn fall_silent(&mut self) {
         self.cut().await;
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        let listener = self.listener();
         self.relay.spawn(async move {
             let mut connections = Vec::new();
             loop {
@@ -89,6 +96,14 @@ impl Proxy {
         let _ = self.says.send(method(UNBLOCKED, &[]));
         self.open.send_replace(true);
     }
+}
+
+/// A socket on a port, beside any other one that does not listen.
+fn bound(port: u16) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    socket
 }
 
 /// A frame with a method of class `connection`.

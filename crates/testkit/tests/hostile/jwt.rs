@@ -18,10 +18,12 @@ const OLD: &str = "an old secret that has left the list since";
 const DOOR: &str = "/v1/tasks";
 
 async fn row(backend: Backend) {
-    let app = TestApp::start(backend).with("JWT_SECRET", format!("{FIRST}, {SECOND}"));
+    // It stands still, so that what is one second too old or too new stays so.
+    let clock = Clock::manual(Clock::system().now());
+    let app = TestApp::start(backend).with("JWT_SECRET", format!("{FIRST}, {SECOND}")).clock(clock.clone());
     let mut row = Row::start("JWT", app).await;
     let (admin, member) = (row.app.user("Ada").await, row.app.user("Bob").await);
-    let forge = Forge::new(&member);
+    let forge = Forge::new(&member, &clock);
     let nobody = row.ask(&Case::new("GET", DOOR, "no token").expect(&[401])).await;
     let nobody = judge::anonymous(&nobody);
     let left = row.app.login(&member).await;
@@ -91,7 +93,7 @@ struct Forge {
 }
 
 impl Forge {
-    fn new(user: &User) -> Self {
+    fn new(user: &User, clock: &Clock) -> Self {
         let parts: Vec<&str> = user.token.split('.').collect();
         let payload = URL_SAFE_NO_PAD.decode(parts[1]).expect("a payload in Base64");
         Self {
@@ -99,7 +101,7 @@ impl Forge {
             payload: parts[1].to_owned(),
             signature: parts[2].to_owned(),
             claims: serde_json::from_slice(&payload).expect("claims"),
-            now: Clock::system().now().timestamp(),
+            now: clock.now().timestamp(),
         }
     }
 

@@ -17,7 +17,9 @@ const PROXY: u8 = 1;
 const STRANGER: u8 = 2;
 
 async fn row(backend: Backend) {
+    // Counted in this process, as a Redis that is slow for once forgives once.
     let app = TestApp::start(backend)
+        .without("REDIS_URL")
         .with("RATE_LIMIT_AUTH", format!("1/h,{BURST}"))
         .with("TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8,fd00::/8");
     let mut row = Row::start("Proxy headers", app).await;
@@ -67,10 +69,10 @@ fn taken(answer: &Raw, wanted: &str) -> Result<(), String> {
     if state.starts_with(wanted) { Ok(()) } else { Err(format!("{state}, and not {wanted}")) }
 }
 
-/// A try of the class that is counted by address, and costs little. A second one would be counted, so it may be slow.
+/// A try of the class that is counted by address, and costs little.
 fn refresh(name: &str) -> Case {
     let body = json!({"refresh_token": "none"}).to_string();
-    Case::new("POST", "/v1/auth/refresh", name).json(body).within(20_000)
+    Case::new("POST", "/v1/auth/refresh", name).json(body)
 }
 
 /// What a stranger might say of itself.

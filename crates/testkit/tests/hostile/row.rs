@@ -1,6 +1,6 @@
 //! Runs the cases of a row against one app.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use taskpost_testkit::{Raw, Starting, TestApp, until};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,9 +14,6 @@ enum Turn {
     Shared { _guard: RwLockReadGuard<'static, ()> },
     Alone { _guard: RwLockWriteGuard<'static, ()> },
 }
-
-/// How often a refusal is tried until one is in time, as the machine does other things too.
-const TRIES: u32 = 6;
 
 /// Grows with everything that a request can change: rows, their versions, and marks on them. Nothing here shrinks it.
 const STATE: &str = "SELECT CAST(
@@ -69,7 +66,7 @@ impl Row {
         let bytes = case.bytes();
         let before = self.app.number(STATE).await;
         let began = Instant::now();
-        let answer = self.send(case, &bytes).await;
+        let answer = Raw::send(case.from, self.app.address(), &bytes).await;
         let took = began.elapsed();
         let mut faults = judge::faults(case, &answer);
         if answer.status >= 400 || case.unchanged {
@@ -78,33 +75,13 @@ impl Row {
                 faults.push(format!("it changed the store (by {changed})"));
             }
         }
-        if answer.status >= 400 {
-            let took = self.quickest(case, &bytes, took).await;
-            if took > case.within {
-                faults.push(format!("took {took:?}, may take {:?}", case.within));
-            }
+        if answer.status >= 400 && took > case.within {
+            faults.push(format!("took {took:?}, may take {:?}", case.within));
         }
         for fault in faults {
             self.fail(&case.name, &fault);
         }
         answer
-    }
-
-    async fn send(&self, case: &Case, bytes: &[u8]) -> Raw {
-        Raw::send(case.from, self.app.address(), bytes).await
-    }
-
-    async fn quickest(&self, case: &Case, bytes: &[u8], first: Duration) -> Duration {
-        let mut least = first;
-        for _ in 1..TRIES {
-            if least <= case.within {
-                break;
-            }
-            let began = Instant::now();
-            self.send(case, bytes).await;
-            least = least.min(began.elapsed());
-        }
-        least
     }
 
     /// Judges an answer that came behind another one.

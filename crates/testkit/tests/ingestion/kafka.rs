@@ -6,11 +6,11 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
-    producer::{FutureProducer, FutureRecord},
+    producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use serde_json::Value;
 use taskpost_common::Clock;
-use taskpost_testkit::{Backend, PATIENCE, Part, Starting, TestApp, until};
+use taskpost_testkit::{Backend, PATIENCE, Part, TestApp, until};
 use uuid::Uuid;
 
 /// The topics of one instance.
@@ -46,9 +46,27 @@ impl Kafka {
         ]
     }
 
-    pub fn start(&self, backend: Backend) -> Starting {
+    /// An app that can accept tasks from the first one on.
+    pub async fn start(&self, backend: Backend) -> TestApp {
         let app = TestApp::start(backend);
-        self.variables().into_iter().fold(app, |app, (name, value)| app.with(name, value))
+        let app = self.variables().into_iter().fold(app, |app, (name, value)| app.with(name, value)).await;
+        self.stands().await;
+        app
+    }
+
+    /// Waits for the ingest topic, which a process makes a moment after its start.
+    pub async fn stands(&self) {
+        let topic = format!("{}.ingest", self.instance);
+        until(|| async {
+            let (producer, topic) = (self.producer.clone(), topic.clone());
+            let looking = tokio::task::spawn_blocking(move || {
+                (0..2).try_for_each(|partition| {
+                    producer.client().fetch_watermarks(&topic, partition, PATIENCE).map(drop)
+                })
+            });
+            looking.await.expect("nobody panicked").map_err(|error| error.to_string())
+        })
+        .await;
     }
 
     /// Writes to a partition of the ingest topic.
@@ -102,15 +120,24 @@ impl Kafka {
         // Dropping a client waits for its threads.
         tokio::task::spawn_blocking(move || drop(admin)).await.expect("it ends");
     }
+}
 
-    pub async fn remove(self) {
-        let admin: AdminClient<DefaultClientContext> = Self::config().create().expect("a client");
+impl Drop for Kafka {
+    /// A test that failed leaves no topics behind either. It has no runtime to wait in any more, so this brings its own.
+    fn drop(&mut self) {
         let topics = ["identity", "work", "delivery", "ingest", "dlq"];
         let topics = topics.map(|topic| format!("{}.{topic}", self.instance));
-        let topics = topics.each_ref().map(String::as_str);
-        // What is left behind is no reason to fail a test.
-        let _ = admin.delete_topics(&topics, &AdminOptions::new()).await;
-        // Dropping a client waits for its threads.
-        let _ = tokio::task::spawn_blocking(move || drop((admin, self.producer))).await;
+        let left = async {
+            let Ok(admin) = Self::config().create::<AdminClient<DefaultClientContext>>() else { return };
+            let topics = topics.each_ref().map(String::as_str);
+            // What fails here must not hide why the test failed.
+            let _ = admin.delete_topics(&topics, &AdminOptions::new().request_timeout(Some(PATIENCE))).await;
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let _ = runtime.map(|runtime| runtime.block_on(left));
+            });
+        });
     }
 }

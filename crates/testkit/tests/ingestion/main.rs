@@ -25,7 +25,7 @@ both!(
 );
 
 /// Until a killed process is missed by its group, and its successor has done its work.
-const RECOVERY: Duration = Duration::from_mins(1);
+const RECOVERY: Duration = Duration::from_mins(3);
 const SECRET: &str = "a secret that only the tests of ingestion have";
 const NOBODY: &str = "0198f0c0-0000-7000-8000-000000000000";
 
@@ -158,15 +158,20 @@ async fn an_accepted_task_is_stored_and_told_like_any_other(backend: Backend) {
             assert_eq!(settled(&app, &ada, answer.header("location")).await.status, 200);
         }
     }
-    let metrics = app.get("/metrics").expect(200).await.text();
-    for name in ["accepted_total", "stored_total", "lag"] {
-        assert!(metrics.contains(&format!("\ntaskpost_ingestion_{name} ")), "{name}: {metrics}");
-    }
+    // The lag is told now and then.
+    until(|| async {
+        let metrics = app.get("/metrics").expect(200).await.text();
+        let is_told = |name: &&str| metrics.contains(&format!("\ntaskpost_ingestion_{name} "));
+        match ["accepted_total", "stored_total", "lag"].iter().find(|name| !is_told(name)) {
+            Some(name) => Err(format!("{name}: {metrics}")),
+            None => Ok(()),
+        }
+    })
+    .await;
     let untitled = app.post("/v1/tasks", json!({"title": ""})).header("prefer", "respond-async");
     assert_eq!(untitled.as_(&ada).refused(422).await.texts("errors", "pointer"), ["/title"]);
     app.post("/v1/tasks", json!({"title": "a"})).header("prefer", "respond-async").expect(401).await;
     app.finish().await;
-    kafka.remove().await;
 }
 
 async fn a_refusal_is_told_to_whoever_sent_it_and_can_be_mended(backend: Backend) {
@@ -190,8 +195,9 @@ async fn a_refusal_is_told_to_whoever_sent_it_and_can_be_mended(backend: Backend
     assert_eq!(letter["attempts"][0]["status_code"], 422);
     assert_eq!(letter["payload"]["task"]["title"], "Fix the lift");
     let copies = kafka.read("dlq").await;
-    assert_eq!(copies.len(), 1);
-    assert_eq!(copies[0].value, kafka.read("ingest").await[0].value);
+    // A copy may be there twice, where Kafka was slow to confirm the first.
+    let sent = kafka.read("ingest").await.remove(0);
+    assert!(!copies.is_empty() && copies.iter().all(|copy| copy.value == sent.value));
 
     // As it is it fails again; edited it is stored, under its own id only.
     let letter = format!("/v1/admin/dead-letters/{}", letter.text("id"));
@@ -220,7 +226,6 @@ async fn a_refusal_is_told_to_whoever_sent_it_and_can_be_mended(backend: Backend
     app.drain().await;
     assert_eq!(created(&app, &root, &id).await, 1);
     app.finish().await;
-    kafka.remove().await;
 }
 
 async fn what_comes_twice_happens_once_and_what_cannot_be_read_is_kept(backend: Backend) {
@@ -265,7 +270,6 @@ async fn what_comes_twice_happens_once_and_what_cannot_be_read_is_kept(backend: 
     assert_eq!(app.list(&root, "/v1/tasks").await.len(), 1);
     app.expect_dead_letters();
     app.finish().await;
-    kafka.remove().await;
 }
 
 async fn a_killed_process_loses_nothing_that_it_accepted(backend: Backend) {
@@ -273,6 +277,7 @@ async fn a_killed_process_loses_nothing_that_it_accepted(backend: Backend) {
     let variables = kafka.variables().into_iter();
     let server =
         variables.fold(Server::start(backend), |server, (name, value)| server.with(name, value)).await;
+    kafka.stands().await;
     let ada = server.user("Ada").await;
     let accepted = Mutex::new(BTreeSet::new());
     let count = || accepted.lock().expect("no client panicked").len();
@@ -286,6 +291,10 @@ async fn a_killed_process_loses_nothing_that_it_accepted(backend: Backend) {
             .try_send()
             .await
         {
+            // Of what Kafka has yet to confirm nobody knows whether it is there.
+            if answer.status == 503 {
+                continue;
+            }
             assert_eq!(answer.status, 202, "{}", answer.text());
             accepted.lock().expect("no client panicked").insert(answer.json().text("id").to_owned());
         }
@@ -309,7 +318,6 @@ async fn a_killed_process_loses_nothing_that_it_accepted(backend: Backend) {
     })
     .await;
     server.finish().await;
-    kafka.remove().await;
 }
 
 /// Without brokers nobody knows what became of it, and everything else goes on.

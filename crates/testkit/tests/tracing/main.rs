@@ -5,8 +5,8 @@ mod headers;
 
 use serde_json::{Value, json};
 use taskpost_testkit::{
-    Answer, Backend, CollectedSpan, Collector, Fields as _, Part, Server, ServerStarting, TestApp, User,
-    WebhookSink, both, until,
+    Answer, Backend, CollectedSpan, Collector, Fields as _, Part, Port, Server, ServerStarting, TestApp,
+    User, WebhookSink, both, until,
 };
 use tokio::net::TcpListener;
 
@@ -172,7 +172,8 @@ async fn log_lines_name_their_trace(backend: Backend) {
     post(&server, &ada, Some(&traceparent(TRACE, "01"))).await;
     sink.wait_for(2).await;
     span(&collector, TRACE, "deliver", ("outcome", "delivered")).await;
-    let log = server.stderr();
+    // A line is whole once the process has ended.
+    let log = server.terminate().await.stderr;
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert_eq!(lines.len(), log.lines().count(), "every line is JSON: {log}");
     for message in ["request", "will try again"] {
@@ -194,9 +195,8 @@ async fn the_last_spans_get_out_before_the_end(backend: Backend) {
 }
 
 async fn a_collector_that_is_away_is_told_of_once(backend: Backend) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    drop(listener);
+    let nobody = Port::take();
+    let url = format!("http://{}", nobody.address());
     let server = Server::start(backend)
         .with("OTEL_EXPORTER_OTLP_ENDPOINT", url)
         .with("OTEL_BSP_SCHEDULE_DELAY", "20")
