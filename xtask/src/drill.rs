@@ -1,11 +1,11 @@
 //! `cargo xtask drill`: the services, the drill's own program against them, and the services put in order again.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::binaries::{self, BINARY};
-use crate::exit::Exit;
+use crate::process;
 use crate::progress::Progress;
 use crate::services;
 use crate::workspace::Workspace;
@@ -40,39 +40,15 @@ pub fn run(workspace: &Workspace, options: &Options, progress: &Progress) -> Res
     let mut drill = Command::new(folder.join("drill"));
     drill.current_dir(&workspace.root).args(&options.words).env(BINARY, folder.join("taskpost"));
     if only_tells {
-        return show(&mut drill);
+        return process::hand_over(&mut drill, "the drill");
     }
     let services = services::up(workspace, &[], progress)?;
     services::name(workspace, &mut drill, &services)?;
     progress.step("the drill");
-    let result = show(&mut drill);
+    let result = process::hand_over(&mut drill, "the drill");
     let restored = services::restore(workspace, progress).context("after the drill");
     if let (Err(_), Err(error)) = (&result, &restored) {
         eprintln!("error: {error:#}");
     }
     result.and(restored)
-}
-
-fn show(drill: &mut Command) -> Result<()> {
-    let status = drill.stdin(Stdio::null()).status().context("could not run the drill")?;
-    if status.success() {
-        return Ok(());
-    }
-    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Err(Exit::with(code, format!("the drill failed ({status})")).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn its_exit_code_is_ours() {
-        let ended = |script: &str| show(Command::new("sh").args(["-c", script]));
-        assert!(ended("exit 0").is_ok());
-        for (script, expected) in [("exit 7", 7), ("kill -9 $$", 1)] {
-            let error = ended(script).unwrap_err();
-            assert_eq!(error.downcast_ref().map(|exit: &Exit| exit.code), Some(expected), "{error}");
-        }
-    }
 }

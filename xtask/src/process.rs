@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::exit::Exit;
+
 /// How a program ended and what it printed.
 pub struct Outcome {
     /// Whether it exited with 0.
@@ -23,6 +25,16 @@ pub fn show(command: &mut Command) -> Result<()> {
         bail!("`{line}` failed ({status})");
     }
     Ok(())
+}
+
+/// Runs a program of ours with its output shown. An exit code other than 0 becomes ours; `what` names the program.
+pub fn hand_over(command: &mut Command, what: &str) -> Result<()> {
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("could not run {what}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Err(Exit::with(code, format!("{what} failed ({status})")).into())
 }
 
 /// Runs the command and keeps what it prints; an exit other than 0 is for the caller to judge.
@@ -88,6 +100,17 @@ mod tests {
         let error = must(Command::new("sh").args(["-c", "echo no such luck >&2; exit 3"])).unwrap_err();
         assert!(error.to_string().contains("sh -c"), "{error}");
         assert!(error.to_string().ends_with("no such luck"), "{error}");
+    }
+
+    #[test]
+    fn its_exit_code_is_ours() {
+        let ended = |script: &str| hand_over(Command::new("sh").args(["-c", script]), "the drill");
+        assert!(ended("exit 0").is_ok());
+        for (script, expected) in [("exit 7", 7), ("kill -9 $$", 1)] {
+            let error = ended(script).unwrap_err();
+            assert_eq!(error.downcast_ref().map(|exit: &Exit| exit.code), Some(expected), "{error}");
+            assert!(error.to_string().starts_with("the drill failed ("), "{error}");
+        }
     }
 
     #[test]
