@@ -1,10 +1,12 @@
 //! The project's own commands. `cargo xtask --help` lists them.
 
+mod bench;
 mod binaries;
 mod ci;
 mod drill;
 mod environment;
 mod exit;
+mod loadtest;
 mod process;
 mod progress;
 mod services;
@@ -33,6 +35,10 @@ enum Command {
     Test(test::Options),
     /// Break the product and everything around it under load, and count what was lost: a table of zeros
     Drill(drill::Options),
+    /// Load the product in many ways, and say how fast it was: a table and a page with plots
+    Loadtest(loadtest::Options),
+    /// Measure the product beside what bounds it and what else could do its work: medians, spreads and ratios
+    Bench(bench::Options),
     /// Start, stop and find the services that tests and benchmarks use
     #[command(subcommand)]
     Services(services::Command),
@@ -60,6 +66,8 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Test(options) => test::run(&workspace, options, &progress),
         Command::Drill(options) => drill::run(&workspace, options, &progress),
+        Command::Loadtest(options) => loadtest::run(&workspace, options, &progress),
+        Command::Bench(options) => bench::run(&workspace, options, &progress),
         Command::Services(command) => services::run(&workspace, command, &progress),
         Command::Ci => ci::everything(&workspace, &progress),
         Command::Lint => ci::lint(&workspace, &progress),

@@ -38,6 +38,7 @@ use clap::Subcommand;
 
 use crate::progress::Progress;
 use crate::workspace::{CHECKOUT, Workspace};
+pub use apt::{can_install, install};
 use disk::Disk;
 pub use docker::has_compose;
 pub use service::Service;

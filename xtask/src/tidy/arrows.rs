@@ -13,6 +13,7 @@ const WORKERS: &str = "taskpost-workers";
 const PRODUCT: &str = "taskpost";
 const TESTKIT: &str = "taskpost-testkit";
 const DRILL: &str = "taskpost-drill";
+const BENCH: &str = "taskpost-bench";
 
 /// Every crate of the workspace and the crates it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -26,12 +27,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (PRODUCT, &[API, CONSUMERS, WORKERS, TRACKER, PORTS, STORE, COMMON]),
     (TESTKIT, &[PRODUCT, API, CONSUMERS, WORKERS, TRACKER, PORTS, STORE, COMMON]),
     (DRILL, &[TESTKIT, PRODUCT, API, CONSUMERS, WORKERS, TRACKER, PORTS, STORE, COMMON]),
+    (BENCH, &[PRODUCT, API, CONSUMERS, WORKERS, TRACKER, PORTS, STORE, COMMON]),
     ("taskpost-loadtest", &[COMMON]),
     ("xtask", &[]),
 ];
 
-/// These stay apart from the product's tests as well.
-const NO_TESTKIT: [&str; 2] = ["taskpost-loadtest", "xtask"];
+/// These stay apart from the product's tests as well: what is measured must have no crash points.
+const NO_TESTKIT: [&str; 3] = [BENCH, "taskpost-loadtest", "xtask"];
 
 /// The arrows hold, for normal, dev- and build-dependencies; testkit is for tests and the drill only.
 pub fn crates_only_use_those_to_their_right(tree: &Tree) -> Vec<Finding> {
@@ -79,6 +81,7 @@ mod tests {
             "taskpost-api: taskpost-tracker taskpost-common axum",
             "taskpost-store: taskpost-common sqlx dev=taskpost-testkit",
             "taskpost-drill: taskpost-testkit taskpost-store",
+            "taskpost-bench: taskpost taskpost-workers taskpost-store",
             "xtask: anyhow",
         ];
         assert_eq!(check(&fine), Vec::<String>::new());
@@ -93,6 +96,7 @@ mod tests {
             "taskpost-workers: dev=taskpost-consumers",
             "taskpost-api: taskpost-testkit",
             "taskpost-loadtest: dev=taskpost-testkit",
+            "taskpost-bench: dev=taskpost-testkit",
             "xtask: taskpost-common",
             "taskpost-testkit: taskpost-drill",
             "taskpost: dev=taskpost-drill",

@@ -6,10 +6,10 @@ use super::tree::Tree;
 /// A library and the crates that may use it. Brokers are reached through ports; `common` does no I/O.
 const OWNERS: &[(&str, &[&str])] = &[
     ("backoff", &["taskpost-common"]),
-    ("sqlx", &["taskpost-store", "taskpost-testkit", "taskpost-drill"]),
-    ("axum", &["taskpost-api", "taskpost-testkit", "taskpost-drill"]),
-    ("rdkafka", &["taskpost-ports", "taskpost-testkit", "taskpost-drill"]),
-    ("lapin", &["taskpost-ports", "taskpost-testkit", "taskpost-drill"]),
+    ("sqlx", &["taskpost-store", "taskpost-testkit", "taskpost-drill", "taskpost-bench"]),
+    ("axum", &["taskpost-api", "taskpost-testkit", "taskpost-drill", "taskpost-bench"]),
+    ("rdkafka", &["taskpost-ports", "taskpost-testkit", "taskpost-drill", "taskpost-bench"]),
+    ("lapin", &["taskpost-ports", "taskpost-testkit", "taskpost-drill", "taskpost-bench"]),
     ("redis", &["taskpost-ports", "taskpost-testkit"]),
 ];
 

@@ -3,10 +3,15 @@
 use super::Finding;
 use super::tree::{TextFile, Tree};
 
-/// SQL lives in crates/store; tests and the drill may ask a database what really is in it.
+/// SQL lives in crates/store; tests, the drill and the bench may ask a database what really is in it.
 pub fn no_sql_outside_the_store(tree: &Tree) -> Vec<Finding> {
-    const HOMES: [&str; 4] =
-        ["crates/store/", "crates/testkit/", "crates/drill/", "xtask/src/services/postgres/"];
+    const HOMES: [&str; 5] = [
+        "crates/store/",
+        "crates/testkit/",
+        "crates/drill/",
+        "crates/bench/",
+        "xtask/src/services/postgres/",
+    ];
     let mut findings = Vec::new();
     for file in tree.with_extension(&["rs"]).filter(|file| !is_below(file, &HOMES) && !is_test(file)) {
         for (offset, line) in code_lines(file) {
