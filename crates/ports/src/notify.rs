@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wake::{Listener, Wakes};
 
-/// How long the others are told nothing after they were told something: 500 a second at most, however often it rings.
-const PAUSE: Duration = Duration::from_millis(2);
+/// How long the others are told nothing after they were told something: 200 a second at most, however often it rings.
+const PAUSE: Duration = Duration::from_millis(5);
 /// After so long a silence the listening connection is asked whether it still stands.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long the server may take for anything.
