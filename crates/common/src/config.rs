@@ -236,7 +236,7 @@ impl Config {
             commit_queue: vars.at_least_one("COMMIT_QUEUE", "4096")?,
             commit_wait: vars.duration("COMMIT_WAIT", "75ms")?,
             delivery_concurrency: vars.at_least_one("DELIVERY_CONCURRENCY", "32")?,
-            delivery_prefetch: vars.at_least_one("DELIVERY_PREFETCH", "256")?,
+            delivery_prefetch: vars.at_least_one("DELIVERY_PREFETCH", "32")?,
             origins: Vec::new(),
         };
         Ok(Self { origins: vars.seen, ..config })

@@ -113,7 +113,8 @@ mod tests {
             counts.read(line);
         }
         let failures = vec!["a_case::postgres".to_owned()];
-        let expected = Counts { passed: 32, failed: 1, sqlite: (1, 0), postgres: (0, 1), failures, ..Counts::default() };
+        let expected =
+            Counts { passed: 32, failed: 1, sqlite: (1, 0), postgres: (0, 1), failures, ..Counts::default() };
         assert_eq!(counts, expected);
         assert!(counts.only_failures());
         counts.read("running 7 tests");

@@ -25,8 +25,8 @@ pub async fn visible_each(
 ) -> Result<Vec<Option<Task>>, StoreError> {
     let mut found = vec![None; wanted.len()];
     match &mut session.0 {
-        Conn::Pg(c) => place(&mut found, 0, ask_postgres(&mut **c, wanted).await?)?,
-        Conn::PgTx(c) => place(&mut found, 0, ask_postgres(&mut **c, wanted).await?)?,
+        Conn::Pg(c) => place(&mut found, 0, ask_postgres(c, wanted).await?)?,
+        Conn::PgTx(c) => place(&mut found, 0, ask_postgres(c, wanted).await?)?,
         Conn::Lite(_) | Conn::LiteTx(_) => {
             let mut first = 0;
             for wanted in chunks(wanted) {
