@@ -22,7 +22,7 @@ const LIMITLESS: [(&str, &str); 8] = [
     ("COMMIT_WAIT", "5s"),
     ("WEBHOOK_ALLOW_PRIVATE", "true"),
     ("FIRST_USER_IS_ADMIN", "false"),
-    ("JWT_SECRET", "a secret of the benchmark, long enough"),
+    ("JWT_SECRET", "a secret of the benchmark that is long enough"),
 ];
 
 /// Which of the two products.
