@@ -21,7 +21,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// What the product is started with where the environment does not say otherwise: nothing but the work itself is to
 /// stand in the way.
-const USUAL: [(&str, &str); 6] = [
+const USUAL: [(&str, &str); 7] = [
+    ("COMMIT_WAIT", "5s"),
     ("RATE_LIMIT_AUTH", "10000/s"),
     ("RATE_LIMIT_WRITE", "1000000/s"),
     ("RATE_LIMIT_READ", "1000000/s"),
