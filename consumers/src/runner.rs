@@ -325,16 +325,19 @@ impl Sorted {
         sorted
     }
 
+    fn part(&self, partition: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| part.partition == partition)
+    }
+
     /// Whether the event at this position is one of that partition.
     fn holds(&self, partition: &str, position: Position) -> bool {
-        let part = self.parts.iter().find(|part| part.partition == partition);
-        part.is_some_and(|part| part.positions.binary_search(&position).is_ok())
+        self.part(partition).is_some_and(|part| part.positions.binary_search(&position).is_ok())
     }
 
     /// Counts the events of these steps, which are done.
     fn count<G: Group>(&self, steps: &[Step<'_>]) {
         let counted = steps.iter().map(|step| {
-            let part = self.parts.iter().find(|part| part.partition == step.partition);
+            let part = self.part(step.partition);
             let below = |end: Position| {
                 part.map_or(0, |part| part.positions.partition_point(|position| *position <= end))
             };

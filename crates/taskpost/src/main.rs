@@ -6,7 +6,7 @@ use taskpost::{
     wire::Roles,
 };
 
-/// Faster than the C library's under many small allocations, and gives back what argon2 used (ADR 14).
+/// Faster than the C library's under many small allocations (ADR 14).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
