@@ -29,7 +29,7 @@ use crate::Consumers;
 const FEW: i64 = 500;
 const MANY: i64 = 2_000;
 /// Records under way.
-const WINDOW: usize = 8_192;
+const WINDOW: usize = 4_096;
 /// How often the cursor is stored: what lies behind it is sent again after a crash.
 const STORE: Duration = Duration::from_millis(100);
 /// What a missed ring costs at most.

@@ -60,7 +60,7 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// `COMMIT_QUEUE`: how many tasks may wait for the committer before an answer is 503.
     pub commit_queue: usize,
-    /// `COMMIT_WAIT`: how long tasks may wait there, one group after the other, before new ones are refused.
+    /// `COMMIT_WAIT`: new tasks are refused when what waits there would take longer, at the pace of the last groups.
     pub commit_wait: Duration,
     /// `DELIVERY_CONCURRENCY`: how many deliveries one process sends at once.
     pub delivery_concurrency: usize,

@@ -5,6 +5,7 @@ use taskpost::{
     cli::{self, Cli, Command},
     wire::Roles,
 };
+use tokio::runtime::{Builder, Runtime};
 
 /// Faster than the C library's under many small allocations (ADR 14).
 #[global_allocator]
@@ -14,18 +15,24 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     keep_pages_small();
     taskpost::wire::install_crypto();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    // Connections have threads of their own, so that what stores and delivers has its share of the cores however many
+    // requests come (ADR 16).
+    let (front, back) = (runtime()?, runtime()?);
+    back.block_on(async {
         match cli.command {
-            None => cli::serve::run(Roles::ALL).await,
-            Some(Command::Api) => cli::serve::run(Roles::API).await,
-            Some(Command::Consumers) => cli::serve::run(Roles::CONSUMERS).await,
-            Some(Command::Workers) => cli::serve::run(Roles::WORKERS).await,
+            None => cli::serve::run(Roles::ALL, front.handle()).await,
+            Some(Command::Api) => cli::serve::run(Roles::API, front.handle()).await,
+            Some(Command::Consumers) => cli::serve::run(Roles::CONSUMERS, front.handle()).await,
+            Some(Command::Workers) => cli::serve::run(Roles::WORKERS, front.handle()).await,
             Some(Command::Migrate(command)) => cli::migrate::run(command).await,
             Some(Command::Doctor(options)) => cli::doctor::run(options).await,
             Some(Command::Token(options)) => cli::token::run(options).await,
         }
     })
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
 }
 
 /// With transparent huge pages each of the allocator's arenas costs 2 MiB from its first byte on.

@@ -18,7 +18,7 @@ use taskpost_ports::{Limiter, Log, Queue, Wakes};
 use taskpost_store::{Db, deliveries};
 use taskpost_tracker::{Checkup, Parts, Tracker};
 use taskpost_workers::{MailSettings, Workers};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{ports::Ports, secrets, store};
@@ -92,12 +92,14 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()?)
 }
 
-/// Starts the roles in this process. Brokers that are away are waited for behind the scenes; only the store must be there.
+/// Starts the roles in this process, with its connections on `front`. Brokers that are away are waited for behind the scenes;
+/// only the store must be there.
 pub async fn start(
     config: &Config,
     roles: Roles,
     clock: Clock,
     metrics: PrometheusHandle,
+    front: &Handle,
 ) -> anyhow::Result<Running> {
     make_data_dir(config)?;
     let db = store::open(config, roles.name).await?;
@@ -139,7 +141,7 @@ pub async fn start(
         Some(tracker) => api_router(config, tracker.clone(), &ports, metrics),
         None => operate_router(config, roles, &ports, &db, &clock, metrics),
     };
-    let address = listen(config, roles, router, &mut api, stop_api.clone()).await?;
+    let address = listen(config, roles, router, (&mut api, front), stop_api.clone()).await?;
     let Ports { log, wakes, .. } = ports;
     Ok(Running { address, db, log, wakes, clock, tracker, api, stages, stop_api, stop_stages })
 }
@@ -271,7 +273,7 @@ async fn listen(
     config: &Config,
     roles: Roles,
     router: Router,
-    api: &mut JoinSet<anyhow::Result<()>>,
+    (api, front): (&mut JoinSet<anyhow::Result<()>>, &Handle),
     stop: CancellationToken,
 ) -> anyhow::Result<SocketAddr> {
     let listener = if roles.api {
@@ -282,7 +284,7 @@ async fn listen(
     let address = listener.local_addr()?;
     let proxies = config.limits.trusted_proxies.clone();
     let limits = serve::Limits { drain: DRAIN, proxies, ..serve::Limits::default() };
-    api.spawn(async move { Ok(serve::serve(listener, router, limits, stop).await?) });
+    api.spawn_on(async move { Ok(serve::serve(listener, router, limits, stop).await?) }, front);
     Ok(address)
 }
 

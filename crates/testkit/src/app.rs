@@ -18,6 +18,7 @@ use serde_json::Value;
 use taskpost::wire::{self, Roles, Running};
 use taskpost_common::{Clock, config::Config};
 use taskpost_store::Db;
+use tokio::runtime::Handle;
 
 use crate::{Backend, Client, Mail, Raw, User, WebhookSink, database, drain, mail, place::Place, raw};
 
@@ -59,7 +60,9 @@ impl Starting {
         let config =
             Config::load(|name| variables.get(name).cloned()).expect("the test's variables are good");
         logs(&config);
-        let running = wire::start(&config, Roles::ALL, clock, metrics()).await.expect("the app starts");
+        let running = wire::start(&config, Roles::ALL, clock, metrics(), &Handle::current())
+            .await
+            .expect("the app starts");
         TestApp {
             backend,
             client: Client::new(running.address),

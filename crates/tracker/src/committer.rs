@@ -27,7 +27,7 @@ use crate::{
     Answered, Error,
     auth::unknown_assignee,
     change::{replay, running_twin},
-    shedding::{Shedding, Since},
+    shedding::{Pace, Shedding},
 };
 
 /// The longest a request waits for its commit.
@@ -110,13 +110,12 @@ pub(crate) struct Run {
 
 struct Waiting {
     submission: Submission,
-    since: Instant,
     reply: oneshot::Sender<Result<Answered, Error>>,
     /// Its place in the queue, given back with the answer.
     _place: OwnedSemaphorePermit,
 }
 
-/// A committer whose queue holds `size` tasks, and for no longer than `shedding` says.
+/// A committer whose queue holds `size` tasks, or as many as `shedding` admits.
 pub(crate) fn new(db: Db, wakes: Wakes, size: usize, shedding: Shedding) -> (Committer, Run) {
     let (send, receive) = mpsc::unbounded_channel();
     // A batch must fit into an empty queue.
@@ -130,7 +129,7 @@ impl Committer {
     /// Waits until the tasks and their events are durable. A queue that is full, or takes too long, is [`Error::Busy`] at
     /// once; after that the submission is the committer's, and is stored even if the caller is dropped.
     pub(crate) async fn commit(&self, submission: Submission) -> Result<Answered, Error> {
-        if self.shedding.is_on() {
+        if !self.shedding.admits(self.size - self.room.available_permits()) {
             metrics::counter!("taskpost_commit_shed_total").increment(1);
             return Err(Error::Busy("the queue for new tasks"));
         }
@@ -140,7 +139,7 @@ impl Committer {
             return Err(Error::Busy("the queue for new tasks"));
         };
         let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { submission, since: Instant::now(), reply, _place: place };
+        let waiting = Waiting { submission, reply, _place: place };
         self.send
             .send(waiting)
             .map_err(|_| Error::Busy("this process is stopping; the queue for new tasks"))?;
@@ -168,14 +167,11 @@ impl Run {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut queue = VecDeque::<Waiting>::new();
         let mut incoming = Vec::new();
-        let mut slow = Since::default();
+        let mut pace = Pace::default();
         let sizes = metrics::histogram!("taskpost_commit_group_size");
         let seconds = metrics::histogram!("taskpost_commit_seconds");
         loop {
             if queue.is_empty() {
-                if self.receive.is_empty() {
-                    self.shedding.note(&mut slow, Duration::ZERO, Instant::now());
-                }
                 let received = tokio::select! {
                     biased;
                     received = self.receive.recv_many(&mut incoming, MAX_BATCH) => received,
@@ -190,14 +186,14 @@ impl Run {
                 queue.extend(incoming.drain(..));
             }
             let group = next_group(&mut queue);
-            let now = Instant::now();
-            let waited = group.first().map(|oldest| now - oldest.since).unwrap_or_default();
-            self.shedding.note(&mut slow, waited, now);
+            let tasks = group.iter().map(|waiting| waiting.submission.tasks.len()).sum::<usize>();
             #[expect(clippy::cast_precision_loss, reason = "a count of at most 500")]
-            sizes.record(group.iter().map(|waiting| waiting.submission.tasks.len()).sum::<usize>() as f64);
+            sizes.record(tasks as f64);
             let started = Instant::now();
             self.settle(group).await;
-            seconds.record(started.elapsed().as_secs_f64());
+            let took = started.elapsed();
+            self.shedding.note(&mut pace, tasks, took);
+            seconds.record(took.as_secs_f64());
         }
     }
 

@@ -1,17 +1,15 @@
 //! Passwords: argon2id with OWASP's parameters, never more at once than there are cores.
 
-use std::{
-    num::NonZeroUsize,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    thread::{self, available_parallelism},
-};
+use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism, time::Duration};
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash,
 };
 use metrics::{counter, gauge};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+};
 
 use crate::Error;
 
@@ -20,6 +18,8 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 /// How many may wait for a core before the answer is "busy".
 const WAITING: usize = 50;
+/// How long a thread waits for the next one.
+const IDLE: Duration = Duration::from_secs(2);
 /// The longest password that is hashed; a longer one is refused before it costs anything.
 pub(crate) const LONGEST: usize = 1_024;
 
@@ -33,29 +33,15 @@ pub(crate) struct Passwords {
     queue: Arc<Semaphore>,
 }
 
-/// A thread for each core. The allocator keeps the memory of a hash for the thread that gave it back, and the runtime's
-/// blocking threads are many: after a dozen logins they would hold ten times as much.
-struct Cores(mpsc::Sender<Job>);
-
-type Job = Box<dyn FnOnce() + Send>;
+/// Threads for as many hashes as there are cores. The allocator keeps the memory of a hash until the thread that gave it back
+/// ends: so there are few, and they end soon.
+struct Cores(Option<Runtime>);
 
 impl Cores {
-    /// They end with the last sender.
     fn start(count: usize) -> Result<Self, Error> {
-        let (send, jobs) = mpsc::channel::<Job>();
-        let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..count {
-            let jobs = Arc::clone(&jobs);
-            let next = move || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let work = move || {
-                while let Ok(job) = next() {
-                    // Its caller sees that no answer comes.
-                    let _ = catch_unwind(AssertUnwindSafe(job));
-                }
-            };
-            thread::Builder::new().name("passwords".to_owned()).spawn(work).map_err(internal)?;
-        }
-        Ok(Self(send))
+        let mut threads = Builder::new_current_thread();
+        threads.max_blocking_threads(count).thread_keep_alive(IDLE).thread_name("passwords");
+        Ok(Self(Some(threads.build().map_err(internal)?)))
     }
 
     /// Runs it when its turn comes, if anybody still waits for it then. The place is held until it is done.
@@ -77,8 +63,19 @@ impl Cores {
             // Nobody waits any more when the client is gone.
             let _ = reply.send(value);
         };
-        self.0.send(Box::new(job)).map_err(internal)?;
+        if let Some(threads) = &self.0 {
+            drop(threads.spawn_blocking(job));
+        }
         answer.await.map_err(internal)
+    }
+}
+
+impl Drop for Cores {
+    /// Waits for nobody, as it may be dropped where waiting is not allowed.
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
     }
 }
 

@@ -1,45 +1,51 @@
-//! When to refuse new work before the queue is full: once what is taken from it has waited too long, again and again. A
-//! queue that is only long for a moment empties by itself; one that stays long adds its length to every answer
-//! (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 2012).
+//! When to refuse new work before the queue is full: once what waits would take too long, as a queue that stays long adds
+//! its length to every answer.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
-/// How long the wait must be too long.
-const INTERVAL: Duration = Duration::from_millis(100);
+use taskpost_store::MAX_BATCH;
 
-/// Watches how long work waits in a queue.
+/// How many tasks may wait: what is stored within the patience, at the pace of the last groups (Little's law). Never fewer
+/// than one group takes: they need not wait for another.
 #[derive(Debug)]
 pub(crate) struct Shedding {
     patience: Duration,
-    on: AtomicBool,
+    most: AtomicUsize,
 }
 
-/// Since when the wait is too long.
+/// What a group was like lately, as moving averages.
 #[derive(Debug, Default)]
-pub(crate) struct Since(Option<Instant>);
+pub(crate) struct Pace {
+    tasks: f64,
+    seconds: f64,
+}
 
 impl Shedding {
-    /// Sheds when the wait stays above `patience`.
+    /// Sheds what would wait for longer than `patience`.
     pub(crate) const fn new(patience: Duration) -> Self {
-        Self { patience, on: AtomicBool::new(false) }
+        Self { patience, most: AtomicUsize::new(usize::MAX) }
     }
 
-    /// Whether new work is to be refused.
-    pub(crate) fn is_on(&self) -> bool {
-        self.on.load(Ordering::Relaxed)
+    /// Whether one more may wait behind so many tasks.
+    pub(crate) fn admits(&self, waiting: usize) -> bool {
+        waiting < self.most.load(Ordering::Relaxed)
     }
 
-    /// Notes how long the oldest of what was just taken had waited; nothing when the queue is empty.
-    pub(crate) fn note(&self, since: &mut Since, waited: Duration, now: Instant) {
-        let late = waited > self.patience;
-        let since = match (late, since.0) {
-            (false, _) => since.0.take(),
-            (true, known) => since.0.replace(known.unwrap_or(now)),
-        };
-        self.on.store(late && since.is_some_and(|since| now - since >= INTERVAL), Ordering::Relaxed);
+    /// Notes how long a group of so many tasks took.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate, of counts far below 2^52; a share of nothing saturates"
+    )]
+    pub(crate) fn note(&self, pace: &mut Pace, tasks: usize, took: Duration) {
+        pace.tasks = pace.tasks.mul_add(7.0, tasks as f64) / 8.0;
+        pace.seconds = pace.seconds.mul_add(7.0, took.as_secs_f64()) / 8.0;
+        let most = self.patience.as_secs_f64() * pace.tasks / pace.seconds;
+        self.most.store((most as usize).max(MAX_BATCH), Ordering::Relaxed);
     }
 }
 
@@ -48,22 +54,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_wait_that_stays_too_long_sheds() {
-        let shedding = Shedding::new(Duration::from_millis(50));
-        let (mut since, began) = (Since::default(), Instant::now());
-        let mut at = |millis: u64, waited: u64| {
-            let now = began + Duration::from_millis(millis);
-            shedding.note(&mut since, Duration::from_millis(waited), now);
-            shedding.is_on()
+    fn as_many_wait_as_are_stored_in_time() {
+        let shedding = Shedding::new(Duration::from_millis(75));
+        let mut pace = Pace::default();
+        assert!(shedding.admits(1_000_000), "nothing is known yet");
+        let mut notes = |tasks, millis, times| {
+            for _ in 0..times {
+                shedding.note(&mut pace, tasks, Duration::from_millis(millis));
+            }
         };
-        assert!(!at(0, 50), "just in time");
-        assert!(!at(10, 900), "once");
-        assert!(!at(90, 51), "not for long enough");
-        assert!(at(110, 51));
-        assert!(at(200, 900));
-        assert!(!at(210, 50), "it is over");
-        assert!(!at(220, 51), "and begins anew");
-        assert!(at(320, 51));
-        assert!(!at(321, 0), "the queue is empty");
+        notes(400, 20, 100);
+        assert!(shedding.admits(1_498) && !shedding.admits(1_501), "20,000 a second");
+        notes(400, 200, 100);
+        assert!(
+            shedding.admits(MAX_BATCH - 1) && !shedding.admits(MAX_BATCH),
+            "the next group takes them all"
+        );
+        notes(400, 20, 30);
+        assert!(shedding.admits(1_200), "it is over");
+        notes(0, 0, 1);
+        assert!(shedding.admits(1_200), "a group of nothing in no time");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -19,6 +19,8 @@ use crate::stats::percentile;
 const TICK: Duration = Duration::from_micros(200);
 /// Connections are made so many at once.
 const AT_ONCE: usize = 64;
+/// Fewer than the product lets one address have.
+const EACH_ADDRESS: usize = 800;
 
 /// The bytes of the request with this number.
 pub type Make = Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>;
@@ -89,7 +91,10 @@ pub async fn run(arrivals: &Arrivals) -> Result<Heard> {
     let (mut senders, mut tasks) = (Vec::new(), JoinSet::new());
     while senders.len() < arrivals.connections {
         let some = AT_ONCE.min(arrivals.connections - senders.len());
-        let opened = futures::future::join_all((0..some).map(|_| Connection::open(arrivals.address))).await;
+        let opened = futures::future::join_all(
+            (0..some).map(|next| Connection::open(arrivals.address, from(senders.len() + next))),
+        )
+        .await;
         for connection in opened {
             let (sender, receiver) = mpsc::channel(1);
             let number = senders.len();
@@ -146,7 +151,7 @@ async fn work(
     while let Some((request, due)) = requests.recv().await {
         let connection = match open.take() {
             Some(connection) => Ok(connection),
-            None => Connection::open(arrivals.address).await,
+            None => Connection::open(arrivals.address, from(number)).await,
         };
         let answered = async {
             let mut connection = connection?;
@@ -163,6 +168,11 @@ async fn work(
         lock(&idle).push(number);
     }
     heard
+}
+
+/// The address of this machine that the connection with this number comes from.
+fn from(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, u8::try_from(1 + number / EACH_ADDRESS).unwrap_or(u8::MAX))
 }
 
 fn lock(idle: &Idle) -> std::sync::MutexGuard<'_, Vec<usize>> {

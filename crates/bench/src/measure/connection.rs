@@ -1,11 +1,14 @@
 //! One HTTP/1.1 connection that is kept, for loads whose every request has a time of its own.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -32,10 +35,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Makes one.
-    pub async fn open(address: SocketAddr) -> Result<Self> {
-        let stream =
-            timeout(DIAL, TcpStream::connect(address)).await.context("connecting took too long")??;
+    /// Makes one, from an address of this machine.
+    pub async fn open(address: SocketAddr, from: Ipv4Addr) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let stream = timeout(DIAL, socket.connect(address)).await.context("connecting took too long")??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(4096) })
     }

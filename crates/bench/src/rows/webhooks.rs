@@ -21,7 +21,8 @@ const EACH_SECOND: u64 = 3_000;
 /// How much longer than that they may take.
 const PATIENCE: Duration = Duration::from_mins(3);
 /// One endpoint gets all that a process sends at once; an operator would say so for a receiver of his own.
-pub const VARIABLES: &[(&str, &str)] = &[("DELIVERY_CONCURRENCY", "64"), ("WEBHOOK_CONCURRENCY", "64")];
+pub const VARIABLES: &[(&str, &str)] =
+    &[("DELIVERY_CONCURRENCY", "64"), ("WEBHOOK_CONCURRENCY", "64"), ("DELIVERY_PREFETCH", "256")];
 
 pub const ROWS: &[Row] = &[
     Row {

@@ -9,6 +9,7 @@ pub mod nothing;
 use anyhow::Result;
 use clap::Subcommand;
 use taskpost::{cli, wire::Roles};
+use tokio::runtime::Handle;
 
 /// A hidden mode.
 #[derive(Subcommand, Clone, Copy, Debug)]
@@ -44,8 +45,8 @@ pub async fn serve(part: Part) -> Result<()> {
     let alone = Roles { name: None, api: true, consumers: false, workers: false };
     match part {
         Part::ServeNothing => nothing::run().await,
-        Part::ServeApi => cli::serve::run(alone).await,
-        Part::ServeIntake => cli::serve::run(Roles { consumers: true, ..alone }).await,
+        Part::ServeApi => cli::serve::run(alone, &Handle::current()).await,
+        Part::ServeIntake => cli::serve::run(Roles { consumers: true, ..alone }, &Handle::current()).await,
         Part::ServeMovers => movers::run().await,
         Part::DrainEngine { jobs } => engine::run(jobs).await,
         Part::DrainQueue { jobs } => bare::run(jobs).await,

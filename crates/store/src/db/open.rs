@@ -20,6 +20,9 @@ const ACQUIRE_WRITER: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is asked whether it is still there before it is used.
 const DOUBTFUL: Duration = Duration::from_millis(500);
 
+/// So many rows the thread of SQLite finds before it waits for who reads them: each wait is a switch of threads.
+const ROWS_AHEAD: usize = 1_024;
+
 /// What of the query is for us, and not for the server.
 const OURS: [&str; 3] = ["schema", "pool_timeout", "connection_limit"];
 
@@ -60,6 +63,7 @@ impl Db {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(256)
+            .row_buffer_size(ROWS_AHEAD)
             .pragma("secure_delete", "ON")
             .pragma("wal_autocheckpoint", "16000")
             .pragma("cache_size", "-8000");

@@ -6,7 +6,10 @@ use taskpost_common::{
     Clock,
     config::{Config, Database},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::{
     environment,
@@ -14,8 +17,8 @@ use crate::{
     wire::{self, Roles},
 };
 
-/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
-pub async fn run(roles: Roles) -> anyhow::Result<()> {
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once. Connections are served on `front`.
+pub async fn run(roles: Roles, front: &Handle) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut config = environment::config()?;
     // Removed when this function ends.
@@ -30,15 +33,15 @@ pub async fn run(roles: Roles) -> anyhow::Result<()> {
         );
     }
     let traces = Traces::start(&config, roles.name).await?;
-    let ended = serve(&config, roles, began).await;
+    let ended = serve(&config, roles, began, front).await;
     traces.flush().await;
     ended
 }
 
-async fn serve(config: &Config, roles: Roles, began: Instant) -> anyhow::Result<()> {
+async fn serve(config: &Config, roles: Roles, began: Instant, front: &Handle) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let mut running = tokio::select! {
-        running = wire::start(config, roles, Clock::system(), wire::install_metrics()?) => running?,
+        running = wire::start(config, roles, Clock::system(), wire::install_metrics()?, front) => running?,
         // It waits for the store, however long that takes.
         () = signals.next() => return Ok(()),
     };

@@ -170,6 +170,10 @@ impl Commands {
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1500")
             .set("queued.max.messages.kbytes", "4096")
+            // By default one answer brings a MiB of each partition, compressed. A larger record still comes, alone.
+            .set("fetch.message.max.bytes", "131072")
+            .set("fetch.max.bytes", "524288")
+            .set("message.max.bytes", "524288")
             // A full queue is looked at again after this; by default a whole second later.
             .set("fetch.queue.backoff.ms", "10")
             .set("statistics.interval.ms", "5000");

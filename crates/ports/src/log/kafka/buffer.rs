@@ -11,8 +11,8 @@ use taskpost_common::{Envelope, Position};
 use super::super::{Batch, Broken, Read};
 
 /// Above this nothing more is taken from the broker, but for the batch that crosses it.
-const MOST_RECORDS: usize = 5_000;
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+const MOST_RECORDS: usize = 4_000;
+const MOST_BYTES: usize = 3 * 1024 * 1024;
 /// The most bytes of data in one batch, but for its last event.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 

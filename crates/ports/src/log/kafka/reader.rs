@@ -155,6 +155,10 @@ impl Reader {
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1500")
             .set("queued.max.messages.kbytes", "2048")
+            // By default one answer brings a MiB of each partition, compressed. A larger record still comes, alone.
+            .set("fetch.message.max.bytes", "65536")
+            .set("fetch.max.bytes", "262144")
+            .set("message.max.bytes", "262144")
             // A full queue is looked at again after this; by default a whole second later.
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "200");

@@ -179,7 +179,7 @@ fn a_partition_that_went_and_came_begins_anew() {
 
 #[test]
 fn it_is_full_by_number_and_by_size() {
-    let mut many = buffer((1..=5_000).map(|n| (ONE, event(n))));
+    let mut many = buffer((1..=4_000).map(|n| (ONE, event(n))));
     assert!(many.is_full());
     assert!(next(&mut many, 0, 10).starts_with("work/0"));
     many.done(ONE, Position(10));
