@@ -146,7 +146,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_twice_counts_once() {
         let receiver = Receiver::start().await.unwrap();
-        let mut connection = Connection::open(receiver.address).await.unwrap();
+        let mut connection = Connection::open(receiver.address, std::net::Ipv4Addr::LOCALHOST).await.unwrap();
         for number in [0, 2, 2] {
             let body = format!("{{\"title\":\"{}\"}}", title(number));
             let request = connection::post(receiver.address, "/hook", "abc", &body);
