@@ -139,7 +139,7 @@ fn due_after(number: u64, rate: f64) -> Duration {
     Duration::from_secs_f64(number / rate.max(1e-3))
 }
 
-/// One connection: sends what it is given until there will be no more. A broken one is made anew.
+/// One connection: sends what it is given until there will be no more. One that was closed or broke is made anew.
 async fn work(
     arrivals: Arrivals,
     first: Connection,
@@ -149,7 +149,7 @@ async fn work(
 ) -> Heard {
     let (mut heard, mut open) = (Heard::default(), Some(first));
     while let Some((request, due)) = requests.recv().await {
-        let connection = match open.take() {
+        let connection = match open.take().filter(Connection::is_open) {
             Some(connection) => Ok(connection),
             None => Connection::open(arrivals.address, from(number)).await,
         };

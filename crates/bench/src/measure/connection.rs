@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection that is kept, for loads whose every request has a time of its own.
 
 use std::{
+    io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -42,6 +43,12 @@ impl Connection {
         let stream = timeout(DIAL, socket.connect(address)).await.context("connecting took too long")??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(4096) })
+    }
+
+    /// Whether the other side still has it open, as far as is known: it may close one that is idle.
+    pub fn is_open(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Sends a request and reads its answer whole.
