@@ -15,20 +15,22 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     keep_pages_small();
     taskpost::wire::install_crypto();
-    // Connections have threads of their own, so that what stores and delivers has its share of the cores however many
-    // requests come (ADR 16).
+    match cli.command {
+        None => serve(Roles::ALL),
+        Some(Command::Api) => serve(Roles::API),
+        Some(Command::Consumers) => serve(Roles::CONSUMERS),
+        Some(Command::Workers) => serve(Roles::WORKERS),
+        Some(Command::Migrate(command)) => runtime()?.block_on(cli::migrate::run(command)),
+        Some(Command::Doctor(options)) => runtime()?.block_on(cli::doctor::run(options)),
+        Some(Command::Token(options)) => runtime()?.block_on(cli::token::run(options)),
+    }
+}
+
+/// Connections have threads of their own, so that what stores and delivers has its share of the cores however many requests
+/// come (ADR 16).
+fn serve(roles: Roles) -> anyhow::Result<()> {
     let (front, back) = (runtime()?, runtime()?);
-    back.block_on(async {
-        match cli.command {
-            None => cli::serve::run(Roles::ALL, front.handle()).await,
-            Some(Command::Api) => cli::serve::run(Roles::API, front.handle()).await,
-            Some(Command::Consumers) => cli::serve::run(Roles::CONSUMERS, front.handle()).await,
-            Some(Command::Workers) => cli::serve::run(Roles::WORKERS, front.handle()).await,
-            Some(Command::Migrate(command)) => cli::migrate::run(command).await,
-            Some(Command::Doctor(options)) => cli::doctor::run(options).await,
-            Some(Command::Token(options)) => cli::token::run(options).await,
-        }
-    })
+    back.block_on(cli::serve::run(roles, front.handle()))
 }
 
 fn runtime() -> std::io::Result<Runtime> {

@@ -141,7 +141,7 @@ pub async fn start(
         Some(tracker) => api_router(config, tracker.clone(), &ports, metrics),
         None => operate_router(config, roles, &ports, &db, &clock, metrics),
     };
-    let address = listen(config, roles, router, (&mut api, front), stop_api.clone()).await?;
+    let address = listen(config, roles, router, &mut api, front, stop_api.clone()).await?;
     let Ports { log, wakes, .. } = ports;
     Ok(Running { address, db, log, wakes, clock, tracker, api, stages, stop_api, stop_stages })
 }
@@ -273,7 +273,8 @@ async fn listen(
     config: &Config,
     roles: Roles,
     router: Router,
-    (api, front): (&mut JoinSet<anyhow::Result<()>>, &Handle),
+    api: &mut JoinSet<anyhow::Result<()>>,
+    front: &Handle,
     stop: CancellationToken,
 ) -> anyhow::Result<SocketAddr> {
     let listener = if roles.api {

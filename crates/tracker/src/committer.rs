@@ -129,7 +129,7 @@ impl Committer {
     /// Waits until the tasks and their events are durable. A queue that is full, or takes too long, is [`Error::Busy`] at
     /// once; after that the submission is the committer's, and is stored even if the caller is dropped.
     pub(crate) async fn commit(&self, submission: Submission) -> Result<Answered, Error> {
-        if !self.shedding.admits(self.size - self.room.available_permits()) {
+        if !self.shedding.admits(self.waiting()) {
             metrics::counter!("taskpost_commit_shed_total").increment(1);
             return Err(Error::Busy("the queue for new tasks"));
         }
@@ -153,7 +153,12 @@ impl Committer {
     /// How full the queue is, from 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a share for people, of numbers far below 2^52")]
     pub(crate) fn fullness(&self) -> f64 {
-        1.0 - self.room.available_permits() as f64 / self.size as f64
+        self.waiting() as f64 / self.size as f64
+    }
+
+    /// How many tasks are in the queue, those that are being stored among them.
+    fn waiting(&self) -> usize {
+        self.size - self.room.available_permits()
     }
 
     /// Why the store takes no tasks: it may be asked about everything else, and answer.
