@@ -28,6 +28,31 @@ pub(crate) fn connection(settings: &Kafka, instance: &str) -> ClientConfig {
     config
 }
 
+/// A member of a group, which stores an offset once what lies below it needs nothing more, and for which up to `ahead` KiB are
+/// fetched ahead.
+pub(crate) fn member(connection: &ClientConfig, group: &str, ahead: usize) -> ClientConfig {
+    let answer = (ahead * 1024 / 8).to_string();
+    let of_a_partition = (ahead * 1024 / 32).to_string();
+    let mut config = connection.clone();
+    config
+        .set("group.id", group)
+        .set("enable.auto.offset.store", "false")
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", "1000")
+        .set("auto.offset.reset", "earliest")
+        // A process that was killed is missed after this; the broker's own lower bound.
+        .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "1500")
+        .set("queued.max.messages.kbytes", ahead.to_string())
+        // By default one answer brings a MiB of each partition, compressed. A larger record still comes, alone.
+        .set("fetch.message.max.bytes", of_a_partition)
+        .set("fetch.max.bytes", &answer)
+        .set("message.max.bytes", &answer)
+        // A full queue is looked at again after this; by default a whole second later.
+        .set("fetch.queue.backoff.ms", "10");
+    config
+}
+
 /// A topic of ours: `<prefix>.work`, `<prefix>.ingest`, ….
 pub(crate) fn topic(settings: &Kafka, name: &str) -> String {
     format!("{}.{name}", settings.topic_prefix)

@@ -13,12 +13,14 @@ use rdkafka::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Ingest, IngestError, Quiet, drop_apart};
+use super::{super::client, Ingest, IngestError, Quiet, drop_apart};
 
 /// How long a batch waits for more once it has one.
 const GATHER: Duration = Duration::from_millis(5);
 /// The most bytes in a batch, but for its last record.
 const BYTES: usize = 8 * 1024 * 1024;
+/// So many KiB are fetched ahead.
+const AHEAD: usize = 4_096;
 /// How long leaving the group may take.
 const LEAVE: Duration = Duration::from_secs(5);
 /// How often the consumer is polled when nothing comes.
@@ -157,25 +159,10 @@ impl Commands {
         if let Some(consumer) = &self.consumer {
             return Ok(Arc::clone(consumer));
         }
-        let mut config = self.ingest.0.connection.clone();
+        let mut config = client::member(&self.ingest.0.connection, &self.ingest.0.group, AHEAD);
         config
-            .set("group.id", &self.ingest.0.group)
-            .set("enable.auto.offset.store", "false")
-            .set("enable.auto.commit", "true")
-            .set("auto.commit.interval.ms", "1000")
-            .set("auto.offset.reset", "earliest")
             // The work of a batch is bounded far below this.
             .set("max.poll.interval.ms", "300000")
-            // A member that was killed gives its partitions up after this.
-            .set("session.timeout.ms", "6000")
-            .set("heartbeat.interval.ms", "1500")
-            .set("queued.max.messages.kbytes", "4096")
-            // By default one answer brings a MiB of each partition, compressed. A larger record still comes, alone.
-            .set("fetch.message.max.bytes", "131072")
-            .set("fetch.max.bytes", "524288")
-            .set("message.max.bytes", "524288")
-            // A full queue is looked at again after this; by default a whole second later.
-            .set("fetch.queue.backoff.ms", "10")
             .set("statistics.interval.ms", "5000");
         let lag = Lag { topic: self.ingest.0.topic.clone() };
         let consumer: StreamConsumer<Lag> = config.create_with_context(lag).map_err(IngestError::Settings)?;

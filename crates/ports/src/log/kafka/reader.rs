@@ -32,6 +32,8 @@ use super::{
 const POLL: Duration = Duration::from_millis(100);
 /// How long a full buffer is waited for before the broker is told to pause.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// So many KiB are fetched ahead.
+const AHEAD: usize = 2_048;
 /// How long after a failure reading begins anew.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -140,27 +142,12 @@ impl Reader {
     fn new(kafka: &Kafka, group: &'static str, feed: &Arc<Feed>) -> Result<Self, LogError> {
         let topics: Vec<(String, &'static str)> =
             Topic::ALL.iter().map(|topic| (kafka.topic(*topic), topic.as_str())).collect();
-        let mut config = kafka.0.connection.clone();
+        let mut config = client::member(&kafka.0.connection, &client::group(&kafka.0.instance, group), AHEAD);
         config
-            .set("group.id", client::group(&kafka.0.instance, group))
-            .set("enable.auto.offset.store", "false")
-            .set("enable.auto.commit", "true")
-            .set("auto.commit.interval.ms", "1000")
-            .set("auto.offset.reset", "earliest")
             // Eager: everybody lets go of everything and begins anew, which costs little where progress is in the
             // store, and has fewer states to be in than cooperative rebalancing. Round robin, because by ranges a
             // fourth process would get nothing of a topic with few partitions before others have two.
             .set("partition.assignment.strategy", "roundrobin")
-            // A process that was killed is missed after this; the broker's own lower bound.
-            .set("session.timeout.ms", "6000")
-            .set("heartbeat.interval.ms", "1500")
-            .set("queued.max.messages.kbytes", "2048")
-            // By default one answer brings a MiB of each partition, compressed. A larger record still comes, alone.
-            .set("fetch.message.max.bytes", "65536")
-            .set("fetch.max.bytes", "262144")
-            .set("message.max.bytes", "262144")
-            // A full queue is looked at again after this; by default a whole second later.
-            .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "200");
         let context = Rebalancing { group, quiet: kafka.context(), feed: Arc::clone(feed), topics };
         let names: Vec<String> = context.topics.iter().map(|(full, _)| full.clone()).collect();
