@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use options::Options;
 use serve::Part;
+use tokio::runtime::{Builder, Runtime};
 
 /// As in the product, parts of which run in this program.
 #[global_allocator]
@@ -43,11 +44,13 @@ fn main() -> anyhow::Result<ExitCode> {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_thp_disable(true);
     taskpost::wire::install_crypto();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match arguments.part {
-            None => run::run(arguments.options).await,
-            Some(part) => serve::serve(part).await.map(|()| ExitCode::SUCCESS),
-        }
-    })
+    let Some(part) = arguments.part else { return runtime()?.block_on(run::run(arguments.options)) };
+    // Two, as in the product.
+    let (front, back) = (runtime()?, runtime()?);
+    back.block_on(serve::serve(part, front.handle()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
 }

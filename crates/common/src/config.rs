@@ -234,7 +234,7 @@ impl Config {
             metrics_token: vars.secret("METRICS_TOKEN"),
             cors_origins: vars.list("CORS_ORIGINS", "", "a comma list of origins")?,
             commit_queue: vars.at_least_one("COMMIT_QUEUE", "4096")?,
-            commit_wait: vars.duration("COMMIT_WAIT", "75ms")?,
+            commit_wait: vars.duration("COMMIT_WAIT", "50ms")?,
             delivery_concurrency: vars.at_least_one("DELIVERY_CONCURRENCY", "32")?,
             delivery_prefetch: vars.at_least_one("DELIVERY_PREFETCH", "32")?,
             origins: Vec::new(),

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections to Postgres, for writing and again for reading.
 const CONNECTIONS: u32 = 10;
-/// How often SQLite's log is written back: what is not is read from there, which costs little.
-const CHECKPOINT: Duration = Duration::from_secs(1);
+/// How often SQLite's log is written back. It is little each time, so that no commit waits long behind it for the cores.
+const CHECKPOINT: Duration = Duration::from_millis(200);
 /// How often it is said again what is waited for.
 const SAY: Duration = Duration::from_secs(5);
 

@@ -34,7 +34,7 @@ const AFTER: Duration = Duration::from_secs(3);
 /// Enough for what waits and what is just being refused.
 const CONNECTIONS: usize = 1_600;
 /// What keeps the product from taking too much, as it is by default.
-const VARIABLES: &[(&str, &str)] = &[("COMMIT_QUEUE", "4096"), ("COMMIT_WAIT", "75ms")];
+const VARIABLES: &[(&str, &str)] = &[("COMMIT_QUEUE", "4096"), ("COMMIT_WAIT", "50ms")];
 
 pub const ROWS: &[Row] = &[
     Row {

@@ -40,13 +40,13 @@ pub enum Part {
     },
 }
 
-/// Runs it: until a signal, or to its end.
-pub async fn serve(part: Part) -> Result<()> {
+/// Runs it: until a signal, or to its end. The product's connections are served on `front`.
+pub async fn serve(part: Part, front: &Handle) -> Result<()> {
     let alone = Roles { name: None, api: true, consumers: false, workers: false };
     match part {
         Part::ServeNothing => nothing::run().await,
-        Part::ServeApi => cli::serve::run(alone, &Handle::current()).await,
-        Part::ServeIntake => cli::serve::run(Roles { consumers: true, ..alone }, &Handle::current()).await,
+        Part::ServeApi => cli::serve::run(alone, front).await,
+        Part::ServeIntake => cli::serve::run(Roles { consumers: true, ..alone }, front).await,
         Part::ServeMovers => movers::run().await,
         Part::DrainEngine { jobs } => engine::run(jobs).await,
         Part::DrainQueue { jobs } => bare::run(jobs).await,
