@@ -66,6 +66,8 @@ pub struct Config {
     pub delivery_concurrency: usize,
     /// `DELIVERY_PREFETCH`: how many messages of each class RabbitMQ sends one process ahead of their acknowledgement.
     pub delivery_prefetch: usize,
+    /// `SEED_*`.
+    pub seed: Seed,
     /// Name, value (secrets masked) and origin of every variable.
     pub origins: Vec<Setting>,
 }
@@ -135,6 +137,17 @@ pub struct Webhooks {
     pub per_endpoint: usize,
 }
 
+/// What `taskpost seed` makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed {
+    /// `SEED_USER_COUNT`.
+    pub users: usize,
+    /// `SEED_PROJECT_COUNT`.
+    pub projects: usize,
+    /// `SEED_RELATIONSHIPS`: a start makes it too; never in production.
+    pub at_start: bool,
+}
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -151,7 +164,7 @@ pub struct Setting {
     pub name: &'static str,
     /// What is in force; `***` for a secret.
     pub value: String,
-    /// Whether somebody said so.
+    /// Who said so.
     pub origin: Origin,
 }
 
@@ -160,8 +173,14 @@ pub struct Setting {
 pub enum Origin {
     /// Nobody said anything.
     Default,
-    /// The environment or `.env`.
+    /// The environment.
     Environment,
+    /// `.env` in the working folder.
+    File,
+    /// An older name, which says the same in other words.
+    Older(&'static str),
+    /// Nobody said anything, and it is made and kept in the data folder.
+    Generated,
 }
 
 /// A value that cannot be used; says which variable and what it may be.
@@ -177,7 +196,17 @@ pub struct ConfigError {
 impl Config {
     /// Reads all variables through `var`, so that tests never touch the environment.
     pub fn load(var: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut vars = Vars::new(&var)?;
+        Self::load_over(var, |_| None)
+    }
+
+    /// As [`Config::load`]; what the environment does not have, a `file` may.
+    pub fn load_over(
+        environment: impl Fn(&str) -> Option<String>,
+        file: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let var = |name: &str| environment(name).or_else(|| file(name));
+        let in_environment = |name: &str| environment(name).is_some();
+        let mut vars = Vars::new(&var, &in_environment)?;
         let production = vars.one_of("ENVIRONMENT", "development", &["development", "test", "production"])?
             == "production";
         let database = vars.database()?;
@@ -237,6 +266,11 @@ impl Config {
             commit_wait: vars.duration("COMMIT_WAIT", "50ms")?,
             delivery_concurrency: vars.at_least_one("DELIVERY_CONCURRENCY", "32")?,
             delivery_prefetch: vars.at_least_one("DELIVERY_PREFETCH", "32")?,
+            seed: Seed {
+                users: vars.at_least_one("SEED_USER_COUNT", "5")?,
+                projects: vars.parse("SEED_PROJECT_COUNT", "5", "a whole number")?,
+                at_start: vars.seed_at_start(production)?,
+            },
             origins: Vec::new(),
         };
         Ok(Self { origins: vars.seen, ..config })
@@ -258,7 +292,41 @@ mod tests {
         assert_eq!(config.http.1, 3000);
         assert_eq!(config.retry_delays.len(), 5);
         assert!(config.first_user_is_admin);
-        assert!(config.origins.iter().all(|setting| setting.origin == Origin::Default));
+        let generated =
+            |setting: &Setting| setting.name == "JWT_SECRET" && setting.origin == Origin::Generated;
+        assert!(config.origins.iter().all(|it| it.origin == Origin::Default || generated(it)));
+    }
+
+    #[test]
+    fn each_value_has_its_origin_and_no_password() {
+        let file = |name: &str| match name {
+            "HTTP_PORT" => Some("4000".to_owned()),
+            "MAIL_FROM" => Some("Ada <ada@example.org>".to_owned()),
+            "DB_TYPE" => Some("postgres".to_owned()),
+            "POSTGRES_PASSWORD" => Some("hunter2".to_owned()),
+            "RABBITMQ_URL" => Some("amqp://ada:hunter2@queue/%2f".to_owned()),
+            _ => None,
+        };
+        let environment = |name: &str| match name {
+            "HTTP_PORT" => Some("5000".to_owned()),
+            "SMTP_URL" => Some("smtp://mail:25?tls=none&password=hunter2".to_owned()),
+            _ => None,
+        };
+        let config = Config::load_over(environment, file).unwrap();
+        let of = |name: &str| {
+            let setting = config.origins.iter().find(|setting| setting.name == name).unwrap();
+            (setting.value.as_str(), setting.origin)
+        };
+        assert_eq!(of("HTTP_PORT"), ("5000", Origin::Environment));
+        assert_eq!(of("MAIL_FROM"), ("Ada <ada@example.org>", Origin::File));
+        assert_eq!(
+            of("DATABASE_URL"),
+            ("postgres://postgres:***@localhost:5432/taskpost", Origin::Older("DB_TYPE"))
+        );
+        assert_eq!(of("RABBITMQ_URL"), ("amqp://ada:***@queue/%2f", Origin::File));
+        assert_eq!(of("SMTP_URL"), ("smtp://mail:25?tls=none&password=***", Origin::Environment));
+        assert_eq!(of("JWT_SECRET"), ("***", Origin::Generated));
+        assert_eq!(of("LOG_FORMAT"), ("pretty", Origin::Default));
     }
 
     #[test]
@@ -278,6 +346,8 @@ mod tests {
             ("REDIS_URL", "localhost:6379", "redis://"),
             ("SMTP_URL", "mail.example.org", "smtp://"),
             ("COMMIT_QUEUE", "0", "above 0"),
+            ("SEED_USER_COUNT", "0", "above 0"),
+            ("SEED_PROJECT_COUNT", "few", "a whole number"),
         ] {
             match load(&[(name, value)]) {
                 Err(error) => assert!(
@@ -295,6 +365,8 @@ mod tests {
         let secret = "0123456789abcdef0123456789abcdef";
         let config = load(&[("ENVIRONMENT", "production"), ("JWT_SECRET", secret)]).unwrap();
         assert!(!config.first_user_is_admin);
+        let seeded = [("ENVIRONMENT", "production"), ("JWT_SECRET", secret), ("SEED_RELATIONSHIPS", "true")];
+        assert_eq!(load(&seeded).unwrap_err().name, "SEED_RELATIONSHIPS");
         assert!(config.origins.iter().all(|setting| !setting.value.contains(secret)));
     }
 }

@@ -9,12 +9,19 @@ use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
 use crate::{
+    comment::{CommentRef, Subject, SubjectType},
     ids::{DeliveryId, EndpointId, EventId, Position, ProjectId, SessionId, UserId},
     notification::Channel,
+    post::PostRef,
+    project::{ProjectRef, ProjectRole},
     task::{StatusCategory, Task, TaskRef},
     text_enum::text_enum,
     user::Roles,
 };
+
+mod older;
+
+pub use older::OLDER_NAMES;
 
 text_enum! {
     /// A family of events; each has a topic of its own.
@@ -23,16 +30,18 @@ text_enum! {
         Identity = "identity",
         /// Projects and tasks.
         Work = "work",
+        /// Posts.
+        Content = "content",
         /// What became of deliveries.
         Delivery = "delivery",
     }
 }
 
 macro_rules! events {
-    ($($(#[$doc:meta])+ $variant:ident($data:ty) = $name:literal in $topic:ident;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident($data:ty) = $name:literal in $topic:ident;)+) => {
         /// Everything that can happen. Types are only ever added, and no `match` on them has a catch-all arm.
         #[derive(Clone, Debug, PartialEq)]
-        pub enum Event { $($(#[$doc])+ $variant($data),)+ }
+        pub enum Event { $($(#[doc = $doc])+ $variant($data),)+ }
 
         impl Event {
             /// The names of all types.
@@ -52,6 +61,14 @@ macro_rules! events {
             pub fn topic_of(type_name: &str) -> Option<Topic> {
                 match type_name {
                     $($name => Some(Topic::$topic),)+
+                    _ => None,
+                }
+            }
+
+            /// What the named type means, in a sentence.
+            pub fn meaning(type_name: &str) -> Option<&'static str> {
+                match type_name {
+                    $($name => Some(concat!($($doc),+).trim_ascii()),)+
                     _ => None,
                 }
             }
@@ -89,6 +106,26 @@ events! {
     UserLoggedIn(SessionEvent) = "user.logged_in" in Identity;
     /// A session was ended by its user.
     UserLoggedOut(SessionEvent) = "user.logged_out" in Identity;
+    /// Fields of an account changed; its values are personal, so only their names are told.
+    UserUpdated(UserUpdated) = "user.updated" in Identity;
+    /// Somebody's roles changed; their sessions have ended.
+    UserRoleChanged(UserRoleChanged) = "user.role_changed" in Identity;
+    /// An account may not be used any more; its sessions have ended.
+    UserDisabled(UserEvent) = "user.disabled" in Identity;
+    /// A password was changed; other sessions have ended.
+    UserPasswordChanged(UserEvent) = "user.password_changed" in Identity;
+    /// A project was made.
+    ProjectCreated(ProjectEvent) = "project.created" in Work;
+    /// A project, its lists, categories or labels changed.
+    ProjectUpdated(ProjectUpdated) = "project.updated" in Work;
+    /// A project was deleted, after everything in it.
+    ProjectDeleted(ProjectDeleted) = "project.deleted" in Work;
+    /// Somebody belongs to a project now.
+    ProjectMemberAdded(ProjectMemberEvent) = "project.member_added" in Work;
+    /// Somebody belongs to a project no more.
+    ProjectMemberRemoved(ProjectMemberEvent) = "project.member_removed" in Work;
+    /// Somebody may do more or less in a project.
+    ProjectMemberRoleChanged(ProjectMemberRoleChanged) = "project.member_role_changed" in Work;
     /// A task was made.
     TaskCreated(TaskCreated) = "task.created" in Work;
     /// Fields of a task changed.
@@ -105,6 +142,26 @@ events! {
     TaskCompleted(TaskCompleted) = "task.completed" in Work;
     /// A closed task was opened again.
     TaskReopened(TaskReopened) = "task.reopened" in Work;
+    /// A task is due within a day.
+    TaskDueSoon(TaskDue) = "task.due_soon" in Work;
+    /// A task is past its due date; told once a day, three times at most.
+    TaskOverdue(TaskDue) = "task.overdue" in Work;
+    /// A comment was written. On a post it belongs to the content.
+    CommentCreated(CommentEvent) = "comment.created" in Work;
+    /// A comment was edited.
+    CommentUpdated(CommentEvent) = "comment.updated" in Work;
+    /// A comment was deleted.
+    CommentDeleted(CommentEvent) = "comment.deleted" in Work;
+    /// A post was made, as a draft.
+    PostCreated(PostEvent) = "post.created" in Content;
+    /// A post's title or body changed.
+    PostUpdated(PostEvent) = "post.updated" in Content;
+    /// A post was published.
+    PostPublished(PostEvent) = "post.published" in Content;
+    /// A post was taken back.
+    PostUnpublished(PostEvent) = "post.unpublished" in Content;
+    /// A post was deleted.
+    PostDeleted(PostEvent) = "post.deleted" in Content;
     /// A delivery was given up.
     DeliveryExhausted(DeliveryExhausted) = "delivery.exhausted" in Delivery;
     /// An endpoint gets nothing more until its owner enables it.
@@ -150,6 +207,75 @@ pub struct SessionEvent {
     pub user: UserData,
     /// Which session.
     pub session_id: SessionId,
+}
+
+/// Data of `user.updated`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UserUpdated {
+    /// The account.
+    pub user: UserData,
+    /// Which fields changed.
+    pub fields: Vec<String>,
+}
+
+/// Data of `user.role_changed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UserRoleChanged {
+    /// The account.
+    pub user: UserData,
+    /// The roles before.
+    pub from: Roles,
+    /// The roles now.
+    pub to: Roles,
+}
+
+/// Data of `project.created`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProjectEvent {
+    /// The project.
+    pub project: ProjectRef,
+}
+
+/// Data of `project.updated`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProjectUpdated {
+    /// The project.
+    pub project: ProjectRef,
+    /// Field → [old, new].
+    pub changes: BTreeMap<String, [Value; 2]>,
+}
+
+/// Data of `project.deleted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProjectDeleted {
+    /// The project.
+    pub project: ProjectRef,
+    /// Who belonged to it at that moment.
+    pub member_ids: Vec<UserId>,
+}
+
+/// Data of `project.member_added` and `project.member_removed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProjectMemberEvent {
+    /// The project.
+    pub project: ProjectRef,
+    /// Who.
+    pub user_id: UserId,
+    /// What they may, or might, do.
+    pub role: ProjectRole,
+}
+
+/// Data of `project.member_role_changed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProjectMemberRoleChanged {
+    /// The project.
+    pub project: ProjectRef,
+    /// Who.
+    pub user_id: UserId,
+    /// What they may do now.
+    pub role: ProjectRole,
+    /// What they might do before.
+    pub previous_role: ProjectRole,
 }
 
 /// Data of `task.created`.
@@ -244,6 +370,42 @@ pub struct TaskReopened {
     pub assignee_id: Option<UserId>,
 }
 
+/// Data of `task.due_soon` and `task.overdue`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskDue {
+    /// The task.
+    pub task: TaskRef,
+    /// When it is, or was, due.
+    pub due_at: DateTime<Utc>,
+    /// How often it has been told for this due date, from 1.
+    pub number: i64,
+}
+
+/// Data of events about comments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommentEvent {
+    /// The comment.
+    pub comment: CommentRef,
+    /// How many comments its subject has now.
+    pub comment_count: i64,
+    /// The task it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskRef>,
+    /// The post it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post: Option<PostRef>,
+    /// Whom an edit names that the comment did not name before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub new_mentions: Vec<UserId>,
+}
+
+/// Data of events about posts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PostEvent {
+    /// The post.
+    pub post: PostRef,
+}
+
 /// Data of `delivery.exhausted`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryExhausted {
@@ -330,15 +492,30 @@ impl Envelope {
         }
     }
 
+    /// What kind of thing it is about: the first word of its type, and for a comment what that is on.
+    pub fn root(&self) -> &str {
+        match self.type_name.split('.').next().unwrap_or_default() {
+            "comment" => commented(&self.data).map_or("comment", SubjectType::as_str),
+            family => family,
+        }
+    }
+
+    /// The topic it belongs to; none of a type that is not registered here.
+    pub fn topic(&self) -> Option<Topic> {
+        match Event::topic_of(&self.type_name) {
+            Some(Topic::Work) if self.root() == SubjectType::Post.as_str() => Some(Topic::Content),
+            topic => topic,
+        }
+    }
+
     /// The event as a CloudEvent (CloudEvents 1.0 JSON format, structured mode).
     pub fn to_cloudevent(&self) -> Result<CloudEvent, serde_json::Error> {
-        let family = self.type_name.split('.').next().unwrap_or_default();
         Ok(CloudEvent {
             specversion: "1.0".to_owned(),
             id: self.id,
             source: "/taskpost".to_owned(),
             type_name: self.type_name.clone(),
-            subject: format!("{family}/{}", self.aggregate_id),
+            subject: format!("{}/{}", self.root(), self.aggregate_id),
             time: self.at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
             dataschema: format!("/event-types/{}", self.type_name),
             data: RawValue::from_string(self.data.clone())?,
@@ -351,6 +528,19 @@ impl Envelope {
             traceparent: self.traceparent.clone(),
         })
     }
+}
+
+/// What the comment of an event is on.
+fn commented(data: &str) -> Option<SubjectType> {
+    #[derive(Deserialize)]
+    struct Data {
+        comment: CommentPart,
+    }
+    #[derive(Deserialize)]
+    struct CommentPart {
+        subject: Subject,
+    }
+    serde_json::from_str::<Data>(data).ok().map(|data| data.comment.subject.kind)
 }
 
 /// The envelope as clients, webhooks and Kafka carry it.

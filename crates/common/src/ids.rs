@@ -48,8 +48,18 @@ ids! {
     ProjectId;
     /// A group of tasks inside a project.
     CategoryId;
+    /// A label of a project.
+    LabelId;
     /// A task.
     TaskId;
+    /// A comment on a task or post.
+    CommentId;
+    /// A post.
+    PostId;
+    /// A token for machines.
+    ApiTokenId;
+    /// A row of the audit log.
+    AuditId;
     /// An event; the `id` of its CloudEvent.
     EventId;
     /// An inbox item.

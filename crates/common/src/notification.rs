@@ -23,6 +23,20 @@ text_enum! {
         TaskStatusChanged = "task_status_changed",
         /// A task was done or cancelled.
         TaskCompleted = "task_completed",
+        /// A task is due within a day.
+        TaskDueSoon = "task_due_soon",
+        /// A task is past its due date.
+        TaskOverdue = "task_overdue",
+        /// A comment was written.
+        CommentCreated = "comment_created",
+        /// A comment names the recipient.
+        Mention = "mention",
+        /// The recipient belongs to a project now.
+        ProjectMemberAdded = "project_member_added",
+        /// The recipient belongs to a project no more.
+        ProjectMemberRemoved = "project_member_removed",
+        /// The recipient's password or roles changed.
+        Security = "security",
     }
 }
 
@@ -31,8 +45,14 @@ text_enum! {
     Reason {
         /// It is or was assigned to them.
         Assigned = "assigned",
+        /// A comment names them.
+        Mentioned = "mentioned",
         /// They made it.
         Author = "author",
+        /// They took part in it.
+        Participant = "participant",
+        /// They belong, or belonged, to the project.
+        Member = "member",
         /// It is about their account.
         Account = "account",
     }
@@ -91,7 +111,7 @@ pub struct Notification {
 /// The thing a notification is about.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Subject {
-    /// `task` or `user`.
+    /// `task`, `post`, `project` or `user`; of a comment, what that is on.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its id.
@@ -108,5 +128,23 @@ impl Subject {
             kind => format!("/v1/{kind}s/{id}"),
         };
         Self { kind, id, url }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_found_at_its_path() {
+        let id = Uuid::from_u128(7);
+        for (kind, url) in [
+            ("task", format!("/v1/tasks/{id}")),
+            ("post", format!("/v1/posts/{id}")),
+            ("project", format!("/v1/projects/{id}")),
+            ("user", "/v1/me".to_owned()),
+        ] {
+            assert_eq!(Subject::new(kind.to_owned(), id).url, url);
+        }
     }
 }

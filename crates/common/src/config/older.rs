@@ -4,28 +4,36 @@ use url::Url;
 
 use super::{ConfigError, vars::wrong};
 
+/// What an older name says, in the newer one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Newer {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    /// The older name.
+    pub(super) by: &'static str,
+}
+
 /// What the older names say, in the newer ones.
-pub(super) fn translate(
-    var: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<(&'static str, String)>, ConfigError> {
+pub(super) fn translate(var: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Newer>, ConfigError> {
     let said = |name: &str| var(name).filter(|value| !value.is_empty());
     let mut newer = Vec::new();
+    let mut say = |name, value, by| newer.push(Newer { name, value, by });
     match said("DB_TYPE").as_deref() {
         None | Some("sqlite" | "memdb") => {}
-        Some("postgres") => newer.push(("DATABASE_URL", postgres(&said)?)),
+        Some("postgres") => say("DATABASE_URL", postgres(&said)?, "DB_TYPE"),
         Some(other) => return Err(wrong("DB_TYPE", other, "sqlite, memdb or postgres")),
     }
     match said("CACHE_TYPE").as_deref() {
         None | Some("memory") => {}
         Some("redis") => {
             let address = said("REDIS_ADDR").unwrap_or_else(|| "localhost:6379".to_owned());
-            newer.push(("REDIS_URL", format!("redis://{address}/0")));
+            say("REDIS_URL", format!("redis://{address}/0"), "CACHE_TYPE");
         }
         Some(other) => return Err(wrong("CACHE_TYPE", other, "memory or redis")),
     }
     match said("COMMUNICATION_METHOD").as_deref() {
         None | Some("stream") => {}
-        Some("kafka") => newer.push(("KAFKA_BROKERS", "localhost:9092".to_owned())),
+        Some("kafka") => say("KAFKA_BROKERS", "localhost:9092".to_owned(), "COMMUNICATION_METHOD"),
         Some(other) => return Err(wrong("COMMUNICATION_METHOD", other, "stream or kafka")),
     }
     Ok(newer)
@@ -55,7 +63,7 @@ fn postgres(said: &dyn Fn(&str) -> Option<String>) -> Result<String, ConfigError
 mod tests {
     use super::*;
 
-    fn said(pairs: &[(&str, &str)]) -> Result<Vec<(&'static str, String)>, ConfigError> {
+    fn said(pairs: &[(&str, &str)]) -> Result<Vec<Newer>, ConfigError> {
         translate(&|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
     }
 
@@ -74,10 +82,11 @@ mod tests {
         assert_eq!(
             newer,
             [
-                ("DATABASE_URL", "postgres://ada:p%40ss%2Fword@db:5432/taskpost".to_owned()),
-                ("REDIS_URL", "redis://cache:6380/0".to_owned()),
-                ("KAFKA_BROKERS", "localhost:9092".to_owned()),
+                ("DATABASE_URL", "postgres://ada:p%40ss%2Fword@db:5432/taskpost", "DB_TYPE"),
+                ("REDIS_URL", "redis://cache:6380/0", "CACHE_TYPE"),
+                ("KAFKA_BROKERS", "localhost:9092", "COMMUNICATION_METHOD"),
             ]
+            .map(|(name, value, by)| Newer { name, value: value.to_owned(), by })
         );
         assert_eq!(said(&[("DB_TYPE", "memdb"), ("CACHE_TYPE", "memory")]).unwrap(), []);
     }

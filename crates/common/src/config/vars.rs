@@ -6,44 +6,60 @@ use std::{
     time::Duration,
 };
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
-use super::{ConfigError, Database, Kafka, Origin, Sasl, Setting, older};
+use super::{
+    ConfigError, Database, Kafka, Origin, Sasl, Setting,
+    older::{self, Newer},
+};
+
+/// What is shown in the place of a secret.
+const MASK: &str = "***";
 
 pub(super) struct Vars<'a> {
     var: &'a dyn Fn(&str) -> Option<String>,
-    older: Vec<(&'static str, String)>,
+    /// Whether the environment has the variable.
+    in_environment: &'a dyn Fn(&str) -> bool,
+    older: Vec<Newer>,
     pub(super) seen: Vec<Setting>,
 }
 
 impl<'a> Vars<'a> {
-    pub(super) fn new(var: &'a dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        Ok(Self { var, older: older::translate(var)?, seen: Vec::new() })
+    pub(super) fn new(
+        var: &'a dyn Fn(&str) -> Option<String>,
+        in_environment: &'a dyn Fn(&str) -> bool,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self { var, in_environment, older: older::translate(var)?, seen: Vec::new() })
     }
 
-    /// An empty value counts as not said.
-    fn raw(&self, name: &str) -> Option<String> {
-        let said = (self.var)(name).filter(|value| !value.is_empty());
-        said.or_else(|| self.older.iter().find(|(newer, _)| *newer == name).map(|(_, value)| value.clone()))
+    /// What was said and where. An empty value counts as not said.
+    fn raw(&self, name: &str) -> Option<(String, Origin)> {
+        if let Some(value) = (self.var)(name).filter(|value| !value.is_empty()) {
+            let here = (self.in_environment)(name);
+            return Some((value, if here { Origin::Environment } else { Origin::File }));
+        }
+        let newer = self.older.iter().find(|newer| newer.name == name)?;
+        Some((newer.value.clone(), Origin::Older(newer.by)))
     }
 
-    fn note(&mut self, name: &'static str, value: &str, said: bool) {
-        let origin = if said { Origin::Environment } else { Origin::Default };
-        self.seen.push(Setting { name, value: value.to_owned(), origin });
+    fn note(&mut self, name: &'static str, value: &str, origin: Origin) {
+        self.seen.push(Setting { name, value: masked(value), origin });
     }
 
     pub(super) fn text(&mut self, name: &'static str, default: &str) -> String {
-        let said = self.raw(name);
-        let value = said.clone().unwrap_or_else(|| default.to_owned());
-        self.note(name, &value, said.is_some());
+        let (value, origin) = self.raw(name).unwrap_or_else(|| (default.to_owned(), Origin::Default));
+        self.note(name, &value, origin);
         value
     }
 
     pub(super) fn secret(&mut self, name: &'static str) -> Option<SecretString> {
-        let said = self.raw(name);
-        self.note(name, if said.is_some() { "***" } else { "" }, said.is_some());
-        said.map(SecretString::from)
+        let Some((value, origin)) = self.raw(name) else {
+            self.note(name, "", Origin::Default);
+            return None;
+        };
+        self.note(name, MASK, origin);
+        Some(value.into())
     }
 
     pub(super) fn parse<T: FromStr>(
@@ -127,18 +143,9 @@ impl<'a> Vars<'a> {
     }
 
     pub(super) fn database(&mut self) -> Result<Database, ConfigError> {
-        let said = self.raw("DATABASE_URL");
-        let Some(text) = said else {
-            self.note("DATABASE_URL", "", false);
-            return Ok(Database::Sqlite);
-        };
-        self.note("DATABASE_URL", "***", true);
         let expected = "postgres://user:password@host:port/database (unset it for SQLite)";
-        let url = Url::parse(&text).map_err(|_| wrong("DATABASE_URL", "***", expected))?;
-        if !matches!(url.scheme(), "postgres" | "postgresql") || url.host_str().is_none_or(str::is_empty) {
-            return Err(wrong("DATABASE_URL", "***", expected));
-        }
-        Ok(Database::Postgres(text.into()))
+        let url = self.secret_url("DATABASE_URL", &["postgres", "postgresql"], expected)?;
+        Ok(url.map_or(Database::Sqlite, Database::Postgres))
     }
 
     /// A URL that may hold a password.
@@ -148,10 +155,13 @@ impl<'a> Vars<'a> {
         schemes: &[&str],
         expected: &str,
     ) -> Result<Option<SecretString>, ConfigError> {
-        let Some(text) = self.secret(name) else { return Ok(None) };
-        let url = Url::parse(text.expose_secret()).map_err(|_| wrong(name, "***", expected))?;
+        let text = self.text(name, "");
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let url = Url::parse(&text).map_err(|_| wrong(name, MASK, expected))?;
         let good = schemes.contains(&url.scheme()) && url.host_str().is_some_and(|host| !host.is_empty());
-        if good { Ok(Some(text)) } else { Err(wrong(name, "***", expected)) }
+        if good { Ok(Some(text.into())) } else { Err(wrong(name, MASK, expected)) }
     }
 
     pub(super) fn kafka(&mut self, instance: &str) -> Result<Option<Kafka>, ConfigError> {
@@ -206,17 +216,54 @@ impl<'a> Vars<'a> {
         }))
     }
 
+    pub(super) fn seed_at_start(&mut self, production: bool) -> Result<bool, ConfigError> {
+        let said = self.flag("SEED_RELATIONSHIPS", false)?;
+        if said && production {
+            return Err(wrong("SEED_RELATIONSHIPS", "true", "false in production"));
+        }
+        Ok(said)
+    }
+
     pub(super) fn jwt_secrets(&mut self, production: bool) -> Result<Vec<SecretString>, ConfigError> {
         let expected = "a comma list of secrets of at least 32 characters; the first signs, all verify";
-        let Some(text) = self.secret("JWT_SECRET") else {
+        let Some((text, origin)) = self.raw("JWT_SECRET") else {
+            self.note("JWT_SECRET", MASK, Origin::Generated);
             return if production { Err(wrong("JWT_SECRET", "", expected)) } else { Ok(Vec::new()) };
         };
-        let secrets: Vec<&str> = text.expose_secret().split(',').map(str::trim).collect();
+        self.note("JWT_SECRET", MASK, origin);
+        let secrets: Vec<&str> = text.split(',').map(str::trim).collect();
         if secrets.iter().any(|secret| secret.len() < 32) {
-            return Err(wrong("JWT_SECRET", "***", expected));
+            return Err(wrong("JWT_SECRET", MASK, expected));
         }
         Ok(secrets.into_iter().map(SecretString::from).collect())
     }
+}
+
+/// As it may be shown: a URL without its password, and without what its query calls one.
+fn masked(value: &str) -> String {
+    let Some(mut url) = value.contains("://").then(|| Url::parse(value).ok()).flatten() else {
+        return value.to_owned();
+    };
+    let is_secret =
+        |name: &str| ["pass", "secret", "token", "key"].iter().any(|word| name.to_lowercase().contains(word));
+    let in_query = url.query_pairs().any(|(name, _)| is_secret(&name));
+    if url.password().is_none() && !in_query {
+        return value.to_owned();
+    }
+    if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
+        return MASK.to_owned();
+    }
+    if in_query {
+        let shown: Vec<(String, String)> = url
+            .query_pairs()
+            .map(|(name, value)| {
+                let value = if is_secret(&name) { MASK.to_owned() } else { value.into_owned() };
+                (name.into_owned(), value)
+            })
+            .collect();
+        url.query_pairs_mut().clear().extend_pairs(shown);
+    }
+    url.into()
 }
 
 const DURATION: &str = "a whole number with ms, s, m or h, such as 30s";
