@@ -10,9 +10,26 @@ use crate::{Session, StoreError, db::on};
 #[derive(Clone, Debug)]
 pub(crate) enum Bind {
     Uuid(Uuid),
+    MaybeUuid(Option<Uuid>),
     Text(String),
     Int(i64),
     Time(DateTime<Utc>),
+}
+
+macro_rules! bound {
+    ($query:expr, $binds:expr) => {{
+        let mut query = $query;
+        for bind in $binds {
+            query = match bind {
+                Bind::Uuid(value) => query.bind(value),
+                Bind::MaybeUuid(value) => query.bind(value),
+                Bind::Text(value) => query.bind(value),
+                Bind::Int(value) => query.bind(value),
+                Bind::Time(value) => query.bind(value),
+            };
+        }
+        query
+    }};
 }
 
 /// A statement under construction: text and the values of its `$1`, `$2`, ….
@@ -66,20 +83,13 @@ impl Statement {
             + Send
             + Unpin,
     {
-        macro_rules! run {
-            ($c:expr) => {{
-                let mut query = sqlx::query_as(AssertSqlSafe(self.sql));
-                for bind in self.binds {
-                    query = match bind {
-                        Bind::Uuid(value) => query.bind(value),
-                        Bind::Text(value) => query.bind(value),
-                        Bind::Int(value) => query.bind(value),
-                        Bind::Time(value) => query.bind(value),
-                    };
-                }
-                query.fetch_all($c).await?
-            }};
-        }
-        Ok(on!(session, |c| run!(c)))
+        Ok(on!(session, |c| bound!(sqlx::query_as(AssertSqlSafe(self.sql)), self.binds).fetch_all(c).await?))
+    }
+
+    /// Runs it and gives the number of rows it changed.
+    pub(crate) async fn execute(self, session: &mut Session) -> Result<u64, StoreError> {
+        Ok(on!(session, |c| {
+            bound!(sqlx::query(AssertSqlSafe(self.sql)), self.binds).execute(c).await?.rows_affected()
+        }))
     }
 }

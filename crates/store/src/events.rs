@@ -3,6 +3,8 @@
 //! Step 2 of 7 ends here: on SQLite the writer gives out positions itself; on Postgres events go to the outbox.
 //! Next: `consumers/src/sequencer.rs`.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use taskpost_common::{
@@ -19,7 +21,7 @@ use crate::{
 };
 
 /// Positions in one partition of `events` on Postgres.
-const PARTITION: i64 = 4_000_000;
+pub(crate) const PARTITION: i64 = 4_000_000;
 /// How many positions one page of [`visible_after`] looks at, however few of them the viewer may see.
 const WINDOW: i64 = 10_000;
 
@@ -40,11 +42,11 @@ pub struct NewEvent {
 /// Who sees an event, as of when it is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SeenBy {
-    /// Members of this project.
+    /// Whoever may read this project, and of those below nobody else.
     pub project_id: Option<ProjectId>,
     /// The reporter or account holder.
     pub owner_id: Option<UserId>,
-    /// The assignee.
+    /// The assignee, or the member that an event about a project is about, who sees it though they are out.
     pub assignee_id: Option<UserId>,
 }
 
@@ -166,13 +168,18 @@ pub async fn sweep_outbox(db: &Db) -> Result<(), StoreError> {
 
 /// Makes the partition of `events` that the head is in, and the one after it. Does nothing on SQLite.
 pub async fn ensure_partitions(db: &Db) -> Result<(), StoreError> {
-    // An arbitrary number that names "making partitions".
-    const LOCK: &str = "SELECT pg_advisory_xact_lock(7041002)";
     if !db.has_outbox() {
         return Ok(());
     }
     let current = head(&mut db.reader().await?).await?.0 / PARTITION;
-    for number in current..=current + 1 {
+    make_partitions(db, current..=current + 1).await
+}
+
+/// Makes the partitions of `events` of these numbers, as far as they are missing. On Postgres only.
+pub(crate) async fn make_partitions(db: &Db, numbers: RangeInclusive<i64>) -> Result<(), StoreError> {
+    // An arbitrary number that names "making partitions".
+    const LOCK: &str = "SELECT pg_advisory_xact_lock(7041002)";
+    for number in numbers {
         if has_partition(&mut db.reader().await?, number).await? {
             continue;
         }
@@ -236,15 +243,11 @@ pub async fn visible(
     viewer: Viewer,
     id: EventId,
 ) -> Result<Option<Envelope>, StoreError> {
-    const SQL: &str =
-        "SELECT * FROM events WHERE id = $1 AND ($2 OR owner_id = $3 OR assignee_id = $3 OR actor_id = $3)";
-    let row: Option<EventRow> = on!(session, |c| sqlx::query_as(SQL)
-        .bind(id.0)
-        .bind(viewer.admin)
-        .bind(viewer.user_id.0)
-        .fetch_optional(c)
-        .await?);
-    Ok(row.map(Envelope::from))
+    let mut statement = Statement::new("SELECT * FROM events WHERE id = ");
+    statement.bind(Bind::Uuid(id.0));
+    narrow(&mut statement, viewer);
+    let rows: Vec<EventRow> = statement.fetch_all(session).await?;
+    Ok(rows.into_iter().next().map(Envelope::from))
 }
 
 /// Which events are wanted.
@@ -268,11 +271,7 @@ pub async fn visible_after(
     let end = Position(position.0.saturating_add(WINDOW).min(head.0).max(position.0));
     let mut statement = Statement::new("SELECT * FROM events WHERE position > ");
     statement.bind(Bind::Int(position.0)).push(" AND position <= ").bind(Bind::Int(end.0));
-    if !viewer.admin {
-        let user = Bind::Uuid(viewer.user_id.0);
-        statement.push(" AND (owner_id = ").bind(user.clone()).push(" OR assignee_id = ").bind(user.clone());
-        statement.push(" OR actor_id = ").bind(user).push(")");
-    }
+    narrow(&mut statement, viewer);
     if let Some(project) = filter.project_id {
         statement.push(" AND project_id = ").bind(Bind::Uuid(project.0));
     }
@@ -297,6 +296,29 @@ pub async fn visible_after(
         _ => end,
     };
     Ok((rows.into_iter().map(Envelope::from).collect(), next))
+}
+
+/// Adds what the viewer may see: everything for an admin, else what they did, outside of projects what is theirs,
+/// all of projects that they may read now, and that they came into a project or went, though they are out of it.
+fn narrow(statement: &mut Statement, viewer: Viewer) {
+    if viewer.admin {
+        return;
+    }
+    let user = Bind::Uuid(viewer.user_id.0);
+    statement
+        .push(" AND (actor_id = ")
+        .bind(user.clone())
+        .push(" OR (project_id IS NULL AND (owner_id = ")
+        .bind(user.clone())
+        .push(" OR assignee_id = ")
+        .bind(user.clone())
+        .push(")) OR project_id IN (SELECT project_id FROM members WHERE user_id = ")
+        .bind(user.clone())
+        .push(") OR project_id IN (SELECT id FROM projects WHERE visibility = 'internal')")
+        .push(" OR (assignee_id = ")
+        .bind(user)
+        .push(" AND type IN ('project.member_added', 'project.member_removed',")
+        .push(" 'project.member_role_changed')))");
 }
 
 #[derive(FromRow)]

@@ -51,24 +51,44 @@ pub struct KeyRow {
     pub created_at: DateTime<Utc>,
 }
 
+/// Runs a macro of [`crate::bulk`] over keys.
+macro_rules! key_rows {
+    ($run:ident!($tx:expr, $rows:expr, $suffix:literal)) => {
+        $run!($tx, "idempotency_keys", $rows, $suffix, |r| {
+            user_id: uuid = r.id.user_id.0,
+            route: text = r.id.route.as_str(),
+            key: text = r.id.key.as_str(),
+            body_hash: text = r.body_hash.as_str(),
+            status: bigint = i64::from(r.answer.status),
+            location: text = r.answer.location.as_deref(),
+            etag: text = r.answer.etag.as_deref(),
+            event_id: uuid = r.answer.event_id.map(|id| id.0),
+            body: text = r.answer.body.as_str(),
+            created_at: timestamptz = r.created_at,
+        })
+    };
+}
+
 /// Claims keys, each with its answer. Waits for a running twin in another transaction to end. What was there already
 /// is left as it is: read it by [`get`] and compare `created_at` and `body_hash`.
 pub async fn claim(tx: &mut Tx, rows: &mut [&KeyRow]) -> Result<u64, StoreError> {
     // One order for everybody, so that two writers never wait for each other.
     rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let rows: &[&KeyRow] = rows;
-    Ok(insert_many!(tx, "idempotency_keys", rows, "ON CONFLICT DO NOTHING", |r| {
-        user_id: uuid = r.id.user_id.0,
-        route: text = r.id.route.as_str(),
-        key: text = r.id.key.as_str(),
-        body_hash: text = r.body_hash.as_str(),
-        status: bigint = i64::from(r.answer.status),
-        location: text = r.answer.location.as_deref(),
-        etag: text = r.answer.etag.as_deref(),
-        event_id: uuid = r.answer.event_id.map(|id| id.0),
-        body: text = r.answer.body.as_str(),
-        created_at: timestamptz = r.created_at,
-    }))
+    Ok(key_rows!(insert_many!(tx, rows, "ON CONFLICT DO NOTHING")))
+}
+
+/// Stores the answers of keys that this transaction has claimed with others, by one statement.
+pub async fn answer_all(tx: &mut Tx, rows: &mut [&KeyRow]) -> Result<(), StoreError> {
+    rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let rows: &[&KeyRow] = rows;
+    key_rows!(insert_many!(
+        tx,
+        rows,
+        "ON CONFLICT (user_id, route, key) DO UPDATE SET status = excluded.status, location = excluded.location,
+            etag = excluded.etag, event_id = excluded.event_id, body = excluded.body"
+    ));
+    Ok(())
 }
 
 /// Stores the answer of a key that this transaction has claimed.
@@ -82,6 +102,19 @@ pub async fn answer(tx: &mut Tx, id: &KeyId, answer: &StoredAnswer) -> Result<()
         .bind(answer.etag.as_deref())
         .bind(answer.event_id.map(|id| id.0))
         .bind(&answer.body)
+        .bind(id.user_id.0)
+        .bind(&id.route)
+        .bind(&id.key)
+        .execute(c)
+        .await
+        .map(drop)?);
+    Ok(())
+}
+
+/// Gives up a key that this transaction has claimed.
+pub async fn release(tx: &mut Tx, id: &KeyId) -> Result<(), StoreError> {
+    const SQL: &str = "DELETE FROM idempotency_keys WHERE user_id = $1 AND route = $2 AND key = $3";
+    on!(tx, |c| sqlx::query(SQL)
         .bind(id.user_id.0)
         .bind(&id.route)
         .bind(&id.key)

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::{Db, StoreError, db::on};
+use crate::{Db, Session, StoreError, db::on};
 
 /// Takes or renews a lease until `until`; `false` while somebody else holds it, which costs a look and no write.
 ///
@@ -38,6 +38,13 @@ pub async fn take(
         .await?
         .rows_affected());
     tx.commit().await?;
+    Ok(rows == 1)
+}
+
+/// Whether the lease is still this holder's: nobody has taken it since.
+pub async fn holds(session: &mut Session, name: &str, holder: Uuid) -> Result<bool, StoreError> {
+    const SQL: &str = "SELECT count(*) FROM leases WHERE name = $1 AND holder = $2";
+    let (rows,): (i64,) = on!(session, |c| sqlx::query_as(SQL).bind(name).bind(holder).fetch_one(c).await?);
     Ok(rows == 1)
 }
 

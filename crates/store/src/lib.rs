@@ -3,8 +3,14 @@
 //! Reading functions take a [`Session`], changing ones a [`Tx`]; a change appends its own events in the same
 //! transaction, so that no caller can forget them. Batches are at most [`MAX_BATCH`] rows.
 
+pub mod api_tokens;
+pub mod audit;
+pub mod board;
 mod bulk;
+pub mod categories;
 mod channel;
+pub mod comments;
+pub mod copy;
 mod db;
 pub mod dead_letters;
 pub mod deliveries;
@@ -12,15 +18,22 @@ mod dynamic;
 pub mod endpoints;
 mod error;
 pub mod events;
+pub mod history;
 pub mod housekeeping;
 pub mod idempotency;
+pub mod labels;
 pub mod leases;
+pub mod members;
 pub mod notifications;
+pub mod password_resets;
+pub mod posts;
 pub mod progress;
+pub mod projects;
 pub mod sessions;
 pub mod tasks;
 mod trouble;
 pub mod users;
+pub mod watches;
 
 pub use channel::{Channel, Listening, Speaking};
 pub use db::{Db, Migration, MigrationState, Schema, Server, Session, Tx};

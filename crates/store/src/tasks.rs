@@ -16,16 +16,27 @@ use taskpost_common::{
 use uuid::Uuid;
 
 use crate::{
-    Change, MAX_BATCH, Session, StoreError, Tx, Viewer,
+    Change, MAX_BATCH, Session, StoreError, Tx, comments,
     db::on,
     dynamic::{Bind, Statement},
     events::{self, NewEvent, SeenBy},
+    history,
 };
 
+mod due;
+mod list;
+mod many;
 mod new;
+mod placing;
 mod seen;
 
+pub use due::{DueKind, remind};
+pub use list::{After, TaskFilter, TaskOrder, Within, list};
+pub use many::{
+    TaskColumn, change_many, count_with, delete_in_project, open_in_project, unassign_in_project, ungroup,
+};
 pub use new::{NewTask, Unstored, deleted, insert, insert_alone, insert_missing};
+pub use placing::{categories, id_of_key, take_numbers};
 pub use seen::{visible, visible_each};
 
 /// Stores `after` in place of `before` and appends an event for each thing that differs. Nothing differs: nothing is
@@ -69,15 +80,22 @@ pub async fn update(
     if rows == 0 {
         return Err(StoreError::Stale("the task"));
     }
-    let events = record(change, &after, &differences(before, &after))?;
+    let events = record(change, &after, &differences(before, &after, AssignCause::Update))?;
     let all: Vec<&NewEvent> = events.iter().collect();
+    history::append(tx, &all).await?;
     events::append(tx, &all).await?;
     Ok((after, events.last().map(|event| event.id)))
 }
 
-/// Deletes the task as it stands at `before`'s version.
+/// Deletes the task as it stands at `before`'s version, with its comments.
 pub async fn delete(tx: &mut Tx, change: Change<'_>, before: &Task) -> Result<EventId, StoreError> {
     const SQL: &str = "DELETE FROM tasks WHERE id = $1 AND version = $2";
+    const BESIDE: [&str; 3] = [
+        "DELETE FROM task_history WHERE task_id = $1",
+        "DELETE FROM task_reminders WHERE task_id = $1",
+        "DELETE FROM watches WHERE subject_type = 'task' AND subject_id = $1",
+    ];
+    comments::delete_on(tx, change, &comments::Root::Task(before.clone())).await?;
     let rows = on!(tx, |c| sqlx::query(SQL)
         .bind(before.id.0)
         .bind(before.version)
@@ -87,12 +105,21 @@ pub async fn delete(tx: &mut Tx, change: Change<'_>, before: &Task) -> Result<Ev
     if rows == 0 {
         return Err(StoreError::Stale("the task"));
     }
-    let mut gone = before.reference();
-    gone.version += 1;
-    let fact = Event::TaskDeleted(TaskDeleted { task: gone, cascade: false });
-    let event = NewEvent::new(change, &fact, before.id.0, before.version + 1, seen_by(before))?;
+    for sql in BESIDE {
+        on!(tx, |c| sqlx::query(sql).bind(before.id.0).execute(c).await.map(drop)?);
+    }
+    let event = deletion(change, before, false)?;
     events::append(tx, &[&event]).await?;
     Ok(event.id)
+}
+
+/// That a task is gone; `cascade` with something larger.
+fn deletion(change: Change<'_>, before: &Task, cascade: bool) -> Result<NewEvent, StoreError> {
+    let mut task = before.reference();
+    task.version += 1;
+    let version = task.version;
+    let fact = Event::TaskDeleted(TaskDeleted { task, cascade });
+    NewEvent::new(change, &fact, before.id.0, version, seen_by(before))
 }
 
 /// Tasks by their ids, in no order, whoever asks: for what the system does itself.
@@ -115,156 +142,8 @@ pub async fn assignable(session: &mut Session, users: &[UserId]) -> Result<Vec<U
     Ok(rows.into_iter().map(|(id,)| UserId(id)).collect())
 }
 
-/// What a list of tasks is ordered by; the id makes it total.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskOrder {
-    /// By the time they were made.
-    CreatedAt,
-    /// By the time they last changed.
-    UpdatedAt,
-}
-
-/// Which tasks are wanted. An empty list asks for nothing in particular.
-#[derive(Clone, Debug)]
-pub struct TaskFilter {
-    /// One of these statuses.
-    pub status: Vec<String>,
-    /// Open or closed.
-    pub state: Option<TaskState>,
-    /// One of these priorities.
-    pub priority: Vec<Priority>,
-    /// One of these types.
-    pub task_type: Vec<String>,
-    /// Of one of these assignees.
-    pub assignee_id: Vec<UserId>,
-    /// Of one of these reporters.
-    pub reporter_id: Vec<UserId>,
-    /// Made at or after.
-    pub created_from: Option<DateTime<Utc>>,
-    /// Made before.
-    pub created_before: Option<DateTime<Utc>>,
-    /// Their order.
-    pub order: TaskOrder,
-    /// From high to low.
-    pub descending: bool,
-}
-
-/// Where a page starts: behind (or, walking back, before) this row.
-#[derive(Clone, Copy, Debug)]
-pub struct After {
-    /// The row's value of the order.
-    pub at: DateTime<Utc>,
-    /// Its id.
-    pub id: TaskId,
-    /// Walk against the order; the rows still come back in it.
-    pub backwards: bool,
-}
-
-/// Up to `limit` tasks that the viewer may see, in the filter's order.
-pub async fn list(
-    session: &mut Session,
-    viewer: Viewer,
-    filter: &TaskFilter,
-    after: Option<After>,
-    limit: usize,
-) -> Result<Vec<Task>, StoreError> {
-    let backwards = after.is_some_and(|after| after.backwards);
-    let page = Page { filter, after, limit, descending: filter.descending != backwards };
-    let mut statement;
-    if viewer.admin {
-        statement = Statement::new("SELECT * FROM tasks WHERE TRUE");
-        page.narrow(&mut statement);
-    } else {
-        // Each branch walks an index of its own and stops at the limit; an OR would read all and sort.
-        statement = Statement::new("SELECT * FROM tasks WHERE id IN (SELECT id FROM (");
-        for (i, column) in
-            ["SELECT id FROM tasks WHERE reporter_id = ", "SELECT id FROM tasks WHERE assignee_id = "]
-                .into_iter()
-                .enumerate()
-        {
-            statement.push(if i == 0 { "SELECT id FROM (" } else { ") AS own UNION SELECT id FROM (" });
-            statement.push(column).bind(Bind::Uuid(viewer.user_id.0));
-            page.narrow(&mut statement);
-        }
-        statement.push(") AS given) AS seen)");
-        page.order(&mut statement);
-    }
-    let rows: Vec<TaskRow> = statement.fetch_all(session).await?;
-    let mut tasks = rows.into_iter().map(Task::try_from).collect::<Result<Vec<_>, _>>()?;
-    if backwards {
-        tasks.reverse();
-    }
-    Ok(tasks)
-}
-
-struct Page<'a> {
-    filter: &'a TaskFilter,
-    after: Option<After>,
-    limit: usize,
-    descending: bool,
-}
-
-impl Page<'_> {
-    /// Adds the filter, the starting point, the order and the limit.
-    fn narrow(&self, statement: &mut Statement) {
-        let filter = self.filter;
-        let texts = |values: &[String]| values.iter().cloned().map(Bind::Text).collect::<Vec<_>>();
-        let ids = |values: &[UserId]| values.iter().map(|id| Bind::Uuid(id.0)).collect::<Vec<_>>();
-        let priorities = filter.priority.iter().map(|p| Bind::Text(p.as_str().to_owned())).collect();
-        for (sql, values) in [
-            (" AND status IN ", texts(&filter.status)),
-            (" AND priority IN ", priorities),
-            (" AND task_type IN ", texts(&filter.task_type)),
-            (" AND assignee_id IN ", ids(&filter.assignee_id)),
-            (" AND reporter_id IN ", ids(&filter.reporter_id)),
-        ] {
-            if !values.is_empty() {
-                statement.push(sql).list(values);
-            }
-        }
-        match filter.state {
-            Some(TaskState::Open) => statement.push(" AND completed_at IS NULL"),
-            Some(TaskState::Closed) => statement.push(" AND completed_at IS NOT NULL"),
-            None => statement,
-        };
-        if let Some(from) = filter.created_from {
-            statement.push(" AND created_at >= ").bind(Bind::Time(from));
-        }
-        if let Some(before) = filter.created_before {
-            statement.push(" AND created_at < ").bind(Bind::Time(before));
-        }
-        self.start(statement);
-        self.order(statement);
-    }
-
-    fn start(&self, statement: &mut Statement) {
-        let Some(after) = self.after else { return };
-        match (self.filter.order, self.descending) {
-            // UUIDv7 grow with time, so the id alone is the order of creation.
-            (TaskOrder::CreatedAt, false) => statement.push(" AND id > ").bind(Bind::Uuid(after.id.0)),
-            (TaskOrder::CreatedAt, true) => statement.push(" AND id < ").bind(Bind::Uuid(after.id.0)),
-            (TaskOrder::UpdatedAt, descending) => statement
-                .push(if descending { " AND (updated_at, id) < (" } else { " AND (updated_at, id) > (" })
-                .bind(Bind::Time(after.at))
-                .push(", ")
-                .bind(Bind::Uuid(after.id.0))
-                .push(")"),
-        };
-    }
-
-    fn order(&self, statement: &mut Statement) {
-        statement.push(match (self.filter.order, self.descending) {
-            (TaskOrder::CreatedAt, false) => " ORDER BY id LIMIT ",
-            (TaskOrder::CreatedAt, true) => " ORDER BY id DESC LIMIT ",
-            (TaskOrder::UpdatedAt, false) => " ORDER BY updated_at, id LIMIT ",
-            (TaskOrder::UpdatedAt, true) => " ORDER BY updated_at DESC, id DESC LIMIT ",
-        });
-        statement.bind(Bind::Int(i64::try_from(self.limit).unwrap_or(i64::MAX)));
-    }
-}
-
 /// What happened between two states of a task. A closing or an opening is told besides the change of status.
-fn differences(before: &Task, after: &Task) -> Vec<Event> {
+fn differences(before: &Task, after: &Task, cause: AssignCause) -> Vec<Event> {
     let mut facts = Vec::new();
     let task = after.reference();
     let changes = changed_fields(before, after);
@@ -277,7 +156,7 @@ fn differences(before: &Task, after: &Task) -> Vec<Event> {
             task: task.clone(),
             assignee_id,
             previous_assignee_id,
-            cause: AssignCause::Update,
+            cause,
         })),
         (Some(previous_assignee_id), None) => {
             facts.push(Event::TaskUnassigned(TaskUnassigned { task: task.clone(), previous_assignee_id }));

@@ -1,5 +1,11 @@
 //! Users.
 
+mod change;
+mod list;
+
+pub use change::{changed_fields, for_update, other_admins, set_password, set_roles, update};
+pub use list::{UserFilter, UserStart, count, list};
+
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use taskpost_common::{
@@ -10,7 +16,7 @@ use taskpost_common::{
 use uuid::Uuid;
 
 use crate::{
-    Change, Session, StoreError, Tx,
+    Change, MAX_BATCH, Session, StoreError, Tx,
     db::on,
     dynamic::{Bind, Statement},
     events::{self, NewEvent, SeenBy},
@@ -56,9 +62,14 @@ pub(crate) fn own(user: UserId) -> SeenBy {
 
 /// A user by id.
 pub async fn get(session: &mut Session, id: UserId) -> Result<Option<User>, StoreError> {
+    Ok(credentials(session, id).await?.map(|(user, _)| user))
+}
+
+/// A user and its password hash by id.
+pub async fn credentials(session: &mut Session, id: UserId) -> Result<Option<(User, String)>, StoreError> {
     const SQL: &str = "SELECT * FROM users WHERE id = $1";
     let row: Option<UserRow> = on!(session, |c| sqlx::query_as(SQL).bind(id.0).fetch_optional(c).await?);
-    Ok(row.map(|row| row.split().0))
+    Ok(row.map(UserRow::split))
 }
 
 /// A user and its password hash by e-mail, which is stored trimmed and in lower case.
@@ -77,6 +88,22 @@ pub async fn by_ids(session: &mut Session, ids: &[UserId]) -> Result<Vec<User>, 
     statement.list(ids.iter().map(|id| Bind::Uuid(id.0)));
     let rows: Vec<UserRow> = statement.fetch_all(session).await?;
     Ok(rows.into_iter().map(|row| row.split().0).collect())
+}
+
+/// The active users of these handles, in no order; the others are left out.
+pub async fn by_handles(
+    session: &mut Session,
+    handles: &[String],
+) -> Result<Vec<(String, UserId)>, StoreError> {
+    let mut found = Vec::with_capacity(handles.len());
+    for handles in handles.chunks(MAX_BATCH) {
+        let mut statement =
+            Statement::new("SELECT handle, id FROM users WHERE status = 'active' AND handle IN ");
+        statement.list(handles.iter().cloned().map(Bind::Text));
+        let rows: Vec<(String, Uuid)> = statement.fetch_all(session).await?;
+        found.extend(rows.into_iter().map(|(handle, id)| (handle, UserId(id))));
+    }
+    Ok(found)
 }
 
 /// Which of these handles are taken.

@@ -5,7 +5,9 @@ use std::{path::Path, str::FromStr, time::Duration};
 use sqlx::{
     Connection as _, PgConnection, PgPool, SqliteConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions, SqliteSynchronous,
+    },
 };
 use url::Url;
 
@@ -85,6 +87,28 @@ impl Db {
         Ok(Self::Sqlite { write, read })
     }
 
+    /// Opens the database in `folder` to read it, with nobody else: [`StoreError::Locked`] while another process has it
+    /// open, and as long as this one has it, no other can.
+    pub async fn sqlite_alone(folder: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.join(FILE))
+            .locking_mode(SqliteLockingMode::Exclusive)
+            .busy_timeout(ACQUIRE)
+            .pragma("query_only", "ON");
+        let only = SqlitePoolOptions::new()
+            .max_connections(1)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .map_err(alone)?;
+        // The lock is taken by the first look, and kept.
+        let looked = sqlx::query("SELECT name FROM sqlite_master LIMIT 1").execute(&only).await;
+        looked.map_err(alone)?;
+        Ok(Self::Sqlite { write: only.clone(), read: only })
+    }
+
     /// Whether there is an SQLite database in `folder`.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(FILE).exists()
@@ -109,6 +133,16 @@ impl Db {
         let Self::Postgres { read, .. } = self else { return Ok(false) };
         let (exists,): (bool,) = sqlx::query_as(SQL).bind(name).fetch_one(read).await?;
         Ok(exists)
+    }
+}
+
+/// SQLITE_BUSY and SQLITE_LOCKED mean that somebody else has the file.
+fn alone(error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i64>().ok());
+    if code.is_some_and(|code| matches!(code & 0xff, 5 | 6)) {
+        StoreError::Locked(error)
+    } else {
+        error.into()
     }
 }
 

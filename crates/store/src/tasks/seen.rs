@@ -1,4 +1,5 @@
-//! Tasks by id, for those who may see them: the reporter, the assignee, or an admin.
+//! Tasks by id, for those who may see them: of a personal one the reporter and the assignee, of one in a project whoever may
+//! read the project, and admins every one.
 
 use sqlx::FromRow;
 use taskpost_common::{TaskId, task::Task};
@@ -65,7 +66,12 @@ async fn ask_postgres(
         SELECT wanted.place, tasks.*
         FROM UNNEST($1::uuid[], $2::bool[], $3::uuid[]) WITH ORDINALITY AS wanted (id, admin, viewer, place),
             LATERAL (SELECT * FROM tasks WHERE tasks.id = wanted.id OFFSET 0) AS tasks
-        WHERE wanted.admin OR tasks.reporter_id = wanted.viewer OR tasks.assignee_id = wanted.viewer";
+        WHERE wanted.admin
+            OR CASE WHEN tasks.project_id IS NULL
+                THEN tasks.reporter_id = wanted.viewer OR tasks.assignee_id = wanted.viewer
+                ELSE EXISTS (SELECT 1 FROM members AS m WHERE m.project_id = tasks.project_id AND m.user_id = wanted.viewer)
+                    OR EXISTS (SELECT 1 FROM projects AS p WHERE p.id = tasks.project_id AND p.visibility = 'internal')
+                END";
     let rows = sqlx::query_as(SQL)
         .bind(wanted.iter().map(|(_, id)| id.0).collect::<Vec<Uuid>>())
         .bind(wanted.iter().map(|(viewer, _)| viewer.admin).collect::<Vec<bool>>())
@@ -85,7 +91,12 @@ async fn ask_sqlite(session: &mut Session, wanted: &[(Viewer, TaskId)]) -> Resul
     }
     statement.push(
         ") AS wanted CROSS JOIN tasks ON tasks.id = wanted.column2
-        WHERE wanted.column3 OR tasks.reporter_id = wanted.column4 OR tasks.assignee_id = wanted.column4",
+        WHERE wanted.column3
+            OR CASE WHEN tasks.project_id IS NULL
+                THEN tasks.reporter_id = wanted.column4 OR tasks.assignee_id = wanted.column4
+                ELSE EXISTS (SELECT 1 FROM members AS m WHERE m.project_id = tasks.project_id AND m.user_id = wanted.column4)
+                    OR EXISTS (SELECT 1 FROM projects AS p WHERE p.id = tasks.project_id AND p.visibility = 'internal')
+                END",
     );
     statement.fetch_all(session).await
 }

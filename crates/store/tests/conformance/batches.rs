@@ -35,9 +35,15 @@ async fn the_largest_batch_of_tasks_goes_in(store: Store) {
     let (reporter, assignee) = (store.id(), store.id());
     let rows: Vec<_> = (0..MAX_BATCH).map(|_| store.task(reporter, Some(assignee))).collect();
     store.store(&rows).await;
-    let listed = tasks::list(&mut store.reader().await, plain(assignee), &everything(), None, MAX_BATCH + 1)
-        .await
-        .unwrap();
+    let listed = tasks::list(
+        &mut store.reader().await,
+        crate::listing::within(plain(assignee)),
+        &everything(),
+        None,
+        MAX_BATCH + 1,
+    )
+    .await
+    .unwrap();
     assert_eq!(listed, rows);
     let log = store.log().await;
     let told: Vec<_> =
@@ -133,8 +139,19 @@ async fn empty_lists_find_nothing(store: Store) {
     assert!(idempotency::get(&mut reader, &[]).await.unwrap().is_empty());
     assert!(endpoints::by_ids(&mut reader, &[]).await.unwrap().is_empty());
     // In a filter an empty list asks for nothing in particular.
-    assert_eq!(tasks::list(&mut reader, store.admin(), &everything(), None, 10).await.unwrap().len(), 1);
-    assert!(tasks::list(&mut reader, store.admin(), &everything(), None, 0).await.unwrap().is_empty());
+    assert_eq!(
+        tasks::list(&mut reader, crate::listing::within(store.admin()), &everything(), None, 10)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert!(
+        tasks::list(&mut reader, crate::listing::within(store.admin()), &everything(), None, 0)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 pub fn decision(store: &Store, event_id: EventId, user_id: UserId) -> Decision {

@@ -22,7 +22,8 @@ async fn leave_traces(store: &Store, name: &str) {
     let key = key_row(store, user.id, name);
     let mut tx = store.begin().await;
     idempotency::claim(&mut tx, &mut [&key]).await.unwrap();
-    sessions::insert(&mut tx, store.change(), &user, session, now + Duration::days(90)).await.unwrap();
+    let until = now + Duration::days(90);
+    sessions::insert(&mut tx, store.change(), &user, session, until, "a test").await.unwrap();
     sessions::insert_refresh(&mut tx, store.change(), session, name, now).await.unwrap();
     deliveries::insert(&mut tx, &[webhook(store, store.id())], now).await.unwrap();
     tx.commit().await.unwrap();

@@ -10,7 +10,10 @@ use taskpost_common::{
     Clock, TaskId, UserId,
     task::{Priority, StatusCategory, Task, TaskState},
 };
-use taskpost_store::tasks::{self, After, TaskFilter, TaskOrder};
+use taskpost_store::{
+    Viewer,
+    tasks::{self, After, TaskFilter, TaskOrder, Within},
+};
 
 use crate::harness::{Store, plain};
 
@@ -21,6 +24,11 @@ both!(
     walking_pages_beside_writers_misses_and_repeats_nothing,
 );
 
+/// Where somebody looks who belongs to no project.
+pub fn within(viewer: Viewer) -> Within<'static> {
+    if viewer.admin { Within::Everything } else { Within::Own(viewer.user_id, &[]) }
+}
+
 /// All tasks, from the oldest.
 pub const fn everything() -> TaskFilter {
     TaskFilter {
@@ -30,6 +38,11 @@ pub const fn everything() -> TaskFilter {
         task_type: Vec::new(),
         assignee_id: Vec::new(),
         reporter_id: Vec::new(),
+        category_id: Vec::new(),
+        label: Vec::new(),
+        words: Vec::new(),
+        due_from: None,
+        due_before: None,
         created_from: None,
         created_before: None,
         order: TaskOrder::CreatedAt,
@@ -84,11 +97,13 @@ async fn filters_narrow(store: Store) {
         for order in [TaskOrder::CreatedAt, TaskOrder::UpdatedAt] {
             let filter = TaskFilter { order, ..filter.clone() };
             let wanted: Vec<&Task> = wanted.iter().map(|i| &rows[*i]).collect();
-            let found =
-                tasks::list(&mut store.reader().await, store.admin(), &filter, None, 50).await.unwrap();
+            let found = tasks::list(&mut store.reader().await, within(store.admin()), &filter, None, 50)
+                .await
+                .unwrap();
             assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "{what} by {order:?} as admin");
             let own: Vec<&Task> = wanted.into_iter().filter(|task| task.reporter_id == ada).collect();
-            let found = tasks::list(&mut store.reader().await, plain(ada), &filter, None, 50).await.unwrap();
+            let found =
+                tasks::list(&mut store.reader().await, within(plain(ada)), &filter, None, 50).await.unwrap();
             assert_eq!(found.iter().collect::<Vec<_>>(), own, "{what} by {order:?} as reporter");
         }
     }
@@ -98,6 +113,7 @@ fn page_start(task: &Task, order: TaskOrder, backwards: bool) -> After {
     let at = match order {
         TaskOrder::CreatedAt => task.created_at,
         TaskOrder::UpdatedAt => task.updated_at,
+        TaskOrder::DueAt => task.due_at.unwrap_or_default(),
     };
     After { at, id: task.id, backwards }
 }
@@ -118,7 +134,7 @@ async fn pages_join_into_the_whole_in_both_directions(store: Store) {
         {
             let filter = TaskFilter { order, descending, ..everything() };
             let mut reader = store.reader().await;
-            let whole = tasks::list(&mut reader, viewer, &filter, None, 50).await.unwrap();
+            let whole = tasks::list(&mut reader, within(viewer), &filter, None, 50).await.unwrap();
             let mut wanted = rows.clone();
             wanted.sort_by_key(|task| {
                 (if order == TaskOrder::UpdatedAt { task.updated_at } else { task.created_at }, task.id)
@@ -128,24 +144,28 @@ async fn pages_join_into_the_whole_in_both_directions(store: Store) {
             }
             assert_eq!(whole, wanted, "{filter:?}");
             for size in [1, 4, 11] {
-                let mut joined = tasks::list(&mut reader, viewer, &filter, None, size).await.unwrap();
+                let mut joined = tasks::list(&mut reader, within(viewer), &filter, None, size).await.unwrap();
                 while let Some(last) = joined.last().filter(|_| joined.len() < rows.len()) {
                     let start = page_start(last, order, false);
-                    joined
-                        .extend(tasks::list(&mut reader, viewer, &filter, Some(start), size).await.unwrap());
+                    joined.extend(
+                        tasks::list(&mut reader, within(viewer), &filter, Some(start), size).await.unwrap(),
+                    );
                 }
                 assert_eq!(joined, whole, "forwards by {size}: {filter:?}");
                 let mut joined = vec![whole[10].clone()];
                 while joined.len() < rows.len() {
                     let start = page_start(&joined[0], order, true);
-                    let page = tasks::list(&mut reader, viewer, &filter, Some(start), size).await.unwrap();
+                    let page =
+                        tasks::list(&mut reader, within(viewer), &filter, Some(start), size).await.unwrap();
                     joined.splice(0..0, page);
                 }
                 assert_eq!(joined, whole, "backwards by {size}: {filter:?}");
             }
             for (end, backwards) in [(&whole[10], false), (&whole[0], true)] {
                 let start = Some(page_start(end, order, backwards));
-                assert!(tasks::list(&mut reader, viewer, &filter, start, 5).await.unwrap().is_empty());
+                assert!(
+                    tasks::list(&mut reader, within(viewer), &filter, start, 5).await.unwrap().is_empty()
+                );
             }
         }
     }
@@ -156,9 +176,11 @@ async fn a_task_of_two_reasons_is_listed_once(store: Store) {
     let rows = [store.task(ada, Some(ada)), store.task(store.id(), Some(ada)), store.task(ada, None)];
     store.store(&rows).await;
     store.store(&[store.task(store.id(), None)]).await;
-    let found = tasks::list(&mut store.reader().await, plain(ada), &everything(), None, 50).await.unwrap();
+    let found =
+        tasks::list(&mut store.reader().await, within(plain(ada)), &everything(), None, 50).await.unwrap();
     assert_eq!(found, rows);
-    let first = tasks::list(&mut store.reader().await, plain(ada), &everything(), None, 2).await.unwrap();
+    let first =
+        tasks::list(&mut store.reader().await, within(plain(ada)), &everything(), None, 2).await.unwrap();
     assert_eq!(first, rows[..2]);
 }
 
@@ -214,7 +236,7 @@ async fn walk(store: &Store, plan: Walk) -> Result<(), TestCaseError> {
     store.store(&there).await;
     let filter = TaskFilter { order: plan.order, descending: plan.descending, ..everything() };
     let list = async |start, size| {
-        tasks::list(&mut store.reader().await, plain(ada), &filter, start, size).await.unwrap()
+        tasks::list(&mut store.reader().await, within(plain(ada)), &filter, start, size).await.unwrap()
     };
 
     let mut wanted: BTreeSet<TaskId> = there.iter().map(|task| task.id).collect();

@@ -9,6 +9,7 @@ mod harness;
 mod raw;
 
 mod batches;
+mod board;
 mod cancelled;
 mod commands;
 mod deliveries;

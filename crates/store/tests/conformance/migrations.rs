@@ -137,7 +137,8 @@ const LITE_COLUMNS: &str = "
     SELECT t.name || '.' || c.name || ' ' || c.type
         || CASE WHEN c.\"notnull\" = 1 OR c.pk > 0 THEN ' not null' ELSE ' null' END || CASE WHEN c.pk > 0 THEN ' key' ELSE '' END
     FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c
-    WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\'";
+    WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\'
+        AND t.name <> 'task_numbers' AND t.name NOT LIKE 'task\\_text%' ESCAPE '\\'";
 const PG_COLUMNS: &str = "
     SELECT t.relname || '.' || c.attname || ' '
         || CASE format_type(c.atttypid, c.atttypmod) WHEN 'uuid' THEN 'BLOB' WHEN 'bigint' THEN 'INTEGER' WHEN 'boolean' THEN 'INTEGER'
@@ -154,13 +155,14 @@ const LITE_INDEXES: &str = "
     SELECT t.name || ' (' || (SELECT group_concat(name, ', ') FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno))
         || ')' || CASE WHEN i.\"unique\" THEN ' unique' ELSE '' END || CASE WHEN i.partial THEN ' partial' ELSE '' END
     FROM sqlite_master AS t JOIN pragma_index_list(t.name) AS i
-    WHERE t.type = 'table' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND i.origin <> 'pk'";
+    WHERE t.type = 'table' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND i.origin <> 'pk'
+        AND t.name <> 'task_numbers' AND t.name NOT LIKE 'task\\_text%' ESCAPE '\\'";
 const PG_INDEXES: &str = "
     SELECT t.relname || ' (' || (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = i.indexrelid)
         || ')' || CASE WHEN i.indisunique THEN ' unique' ELSE '' END || CASE WHEN i.indpred IS NOT NULL THEN ' partial' ELSE '' END
     FROM pg_index AS i JOIN pg_class AS t ON t.oid = i.indrelid
     WHERE t.relnamespace = current_schema()::regnamespace AND NOT t.relispartition AND NOT i.indisprimary
-        AND t.relname NOT IN ('outbox', '_sqlx_migrations')";
+        AND t.relname NOT IN ('outbox', '_sqlx_migrations') AND i.indexrelid::regclass::text <> 'tasks_text'";
 
 async fn lite_strings(pool: &SqlitePool, sql: &'static str) -> BTreeSet<String> {
     sqlx::query_scalar(sql).fetch_all(pool).await.unwrap().into_iter().collect()

@@ -18,7 +18,7 @@ both!(
 async fn open(store: &Store, user: &User, digest: &str) -> SessionId {
     let (id, until) = (store.id(), store.clock.now() + Duration::days(30));
     let mut tx = store.begin().await;
-    sessions::insert(&mut tx, store.change(), user, id, until).await.unwrap();
+    sessions::insert(&mut tx, store.change(), user, id, until, "a test").await.unwrap();
     let token_until = store.clock.now() + Duration::days(7);
     sessions::insert_refresh(&mut tx, store.change(), id, digest, token_until).await.unwrap();
     tx.commit().await.unwrap();

@@ -242,7 +242,10 @@ async fn a_task_is_seen_by_its_own(store: Store) {
     for (viewer, sees) in viewers {
         let mut reader = store.reader().await;
         assert_eq!(tasks::visible(&mut reader, viewer, task.id).await.unwrap().is_some(), sees, "{viewer:?}");
-        let listed = tasks::list(&mut reader, viewer, &crate::listing::everything(), None, 10).await.unwrap();
+        let listed =
+            tasks::list(&mut reader, crate::listing::within(viewer), &crate::listing::everything(), None, 10)
+                .await
+                .unwrap();
         assert_eq!(listed.len(), usize::from(sees), "{viewer:?}");
     }
     assert!(store.stored(store.id()).await.is_none());

@@ -66,11 +66,17 @@ async fn times_sort_by_time_however_many_digits_they_have(store: Store) {
     rows.reverse();
 
     let mut filter = TaskFilter { order: TaskOrder::UpdatedAt, ..crate::listing::everything() };
-    let listed = tasks::list(&mut store.reader().await, store.admin(), &filter, None, 50).await.unwrap();
+    let listed =
+        tasks::list(&mut store.reader().await, crate::listing::within(store.admin()), &filter, None, 50)
+            .await
+            .unwrap();
     assert_eq!(listed, rows);
     for (i, task) in rows.iter().enumerate() {
         filter.created_from = Some(task.created_at);
-        let listed = tasks::list(&mut store.reader().await, store.admin(), &filter, None, 50).await.unwrap();
+        let listed =
+            tasks::list(&mut store.reader().await, crate::listing::within(store.admin()), &filter, None, 50)
+                .await
+                .unwrap();
         assert_eq!(listed, rows[i..], "from {}", task.created_at);
     }
 }
