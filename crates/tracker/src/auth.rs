@@ -10,23 +10,20 @@ use taskpost_common::{
     user::{Role, Roles, User, UserStatus},
 };
 use taskpost_store::{
-    Change, Session, StoreError, Tx,
+    Change, StoreError, Tx,
     sessions::{self, Refresh},
     users,
 };
 use utoipa::ToSchema;
 
 use crate::{
-    Caller, Error, Identity, RequestInfo, Tracker, passwords, tokens,
-    validate::{Checks, Lines},
+    Caller, Error, Identity, RequestInfo, Tracker, machine_tokens,
+    new_account::{NewAccount, normal_email},
+    passwords, tokens,
 };
 
 /// How long a session lasts without being used.
 const SESSION: Duration = Duration::days(30);
-/// The one letter beyond ASCII whose lower case is an ASCII letter.
-const KELVIN: &str = "\u{212a}";
-/// How many handles are tried for one name before chance decides.
-const HANDLES: usize = 20;
 
 /// A new account.
 #[derive(Clone, Deserialize, ToSchema)]
@@ -79,63 +76,48 @@ pub struct LoggedIn {
 }
 
 impl Tracker {
-    /// Who a token belongs to. Any flaw in it, and an ended session, give the same error.
-    pub fn authenticate(&self, token: &str) -> Result<Identity, Error> {
-        let identity = self.0.tokens.verify(token, self.0.clock.now())?;
+    /// Who a token belongs to. Any flaw in it, an ended session, and a token for machines that is revoked or whose
+    /// owner may not log in, give the same error. Only of a token for machines the store may be asked.
+    pub async fn authenticate(&self, token: &str) -> Result<Identity, Error> {
+        let identity = if machine_tokens::is_one(token) {
+            // Boxed, so that the common way does not carry the weight of a question to the store.
+            Box::pin(self.machine(token)).await?
+        } else {
+            self.0.tokens.verify(token, self.0.clock.now())?
+        };
         if self.0.revoked.contains(identity.session_id) { Err(Error::Unauthenticated) } else { Ok(identity) }
     }
 
     /// Makes an account and logs it in. The first on an empty instance is admin, unless that is switched off.
     pub async fn register(&self, info: &RequestInfo, input: Register) -> Result<(LoggedIn, EventId), Error> {
-        let email = normal_email(&input.email);
-        let name = input.name.trim().to_owned();
-        check_account(&email, &name, &input.password)?;
-        let hash = self.0.passwords.hash(input.password).await?;
+        let account = self.new_account(&input.email, &input.name, input.password).await?;
         for _ in 0..3 {
-            match self.try_register(info, &email, &name, &hash).await {
+            match self.try_register(info, account.clone()).await {
                 // Somebody took the e-mail or the handle meanwhile; looking again tells which.
                 Err(Error::Store(StoreError::Constraint(_))) => {}
                 done => return done,
             }
         }
-        Err(Error::Conflict("this name is being registered by many at once; try again".to_owned()))
+        Err(taken_by_many())
     }
 
     async fn try_register(
         &self,
         info: &RequestInfo,
-        email: &str,
-        name: &str,
-        hash: &str,
+        account: NewAccount,
     ) -> Result<(LoggedIn, EventId), Error> {
         let admin_wanted = self.0.first_user_is_admin;
-        let (email, name, hash) = (email.to_owned(), name.to_owned(), hash.to_owned());
+        let user_agent = info.user_agent.clone();
         let (user, session, refresh, event) = self
             .change(&info.cause, move |tx, change| {
                 Box::pin(async move {
-                    if users::by_email(tx, &email).await?.is_some() {
-                        return Err(Error::Conflict(
-                            "an account with this e-mail exists; log in instead".to_owned(),
-                        ));
-                    }
                     let admin = admin_wanted && users::is_first(tx).await?;
-                    let user = User {
-                        id: change.clock.id(),
-                        handle: free_handle(tx, &name).await?,
-                        email,
-                        name,
-                        roles: Roles::from(if admin { vec![Role::Admin] } else { Vec::new() }),
-                        status: UserStatus::Active,
-                        timezone: "UTC".to_owned(),
-                        locale: "en".to_owned(),
-                        version: 1,
-                        created_at: change.clock.now(),
-                        updated_at: change.clock.now(),
-                    };
+                    let roles = Roles::from(if admin { vec![Role::Admin] } else { Vec::new() });
+                    let user = account.user(tx, change, roles).await?;
                     let cause = by(change, user.id);
                     let change = Change { cause: &cause, ..change };
-                    users::insert(tx, change, &user, &hash).await?;
-                    let (session, refresh, event) = open_session(tx, change, &user).await?;
+                    account.store(tx, change, &user).await?;
+                    let (session, refresh, event) = open_session(tx, change, &user, &user_agent).await?;
                     Ok((user, session, refresh, event))
                 })
             })
@@ -157,18 +139,24 @@ impl Tracker {
             return Err(Error::field("/email", "control_character", "must not contain control characters"));
         }
         let found = users::by_email(&mut self.0.db.reader().await?, &email).await?;
-        let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
+        let hash = found.as_ref().map(|(_, hash)| hash.clone());
         let fits = self.0.passwords.verify(input.password, hash).await?;
-        let Some(user) = user.filter(|user| fits && user.status == UserStatus::Active) else {
+        let Some((user, hash)) = found.filter(|(user, _)| fits && user.status == UserStatus::Active) else {
             tracing::info!("login refused");
             return Err(Error::WrongCredentials);
         };
+        let (id, user_agent) = (user.id, info.user_agent.clone());
         let (user, session, refresh, event) = self
             .change(&info.cause, move |tx, change| {
                 Box::pin(async move {
+                    // While the password was checked, it or the account may have changed.
+                    let (user, current) = users::for_update(tx, id).await?.ok_or(Error::WrongCredentials)?;
+                    if user.status != UserStatus::Active || current != hash {
+                        return Err(Error::WrongCredentials);
+                    }
                     let cause = by(change, user.id);
                     let change = Change { cause: &cause, ..change };
-                    let (session, refresh, event) = open_session(tx, change, &user).await?;
+                    let (session, refresh, event) = open_session(tx, change, &user, &user_agent).await?;
                     Ok((user, session, refresh, event))
                 })
             })
@@ -186,7 +174,9 @@ impl Tracker {
                     let (Refresh::Used(_, id) | Refresh::Reused(_, id)) = outcome else {
                         return Ok((outcome, None));
                     };
-                    let Some(user) = users::get(tx, id).await? else { return Ok((Refresh::Invalid, None)) };
+                    let Some((user, _)) = users::for_update(tx, id).await? else {
+                        return Ok((Refresh::Invalid, None));
+                    };
                     let next = match outcome {
                         Refresh::Used(session, _) if user.status == UserStatus::Active => {
                             Some((new_refresh(tx, change, session).await?, user))
@@ -204,7 +194,7 @@ impl Tracker {
         match (outcome, next) {
             (Refresh::Used(session, _), Some((refresh, user))) => self.logged_in(user, session, refresh),
             (Refresh::Reused(session, user), _) => {
-                self.ended(session);
+                self.ended(&[session]);
                 tracing::warn!(user.id = %user, session.id = %session, "a used refresh token came back; its session is ended");
                 Err(Error::Unauthenticated)
             }
@@ -224,24 +214,21 @@ impl Tracker {
                 })
             })
             .await?;
-        self.ended(session);
+        self.ended(&[session]);
         Ok(event)
     }
 
-    /// After the commit that ended a session.
-    fn ended(&self, session: SessionId) {
-        self.0.revoked.insert(session, self.0.clock.now());
-        self.0.spread.publish(&[session]);
-    }
-
-    /// The caller's own account.
-    pub async fn me(&self, caller: &Caller) -> Result<User, Error> {
-        let user = users::get(&mut self.0.db.reader().await?, caller.user_id()).await?;
-        user.ok_or(Error::Unauthenticated)
+    /// After the commit that ended these sessions.
+    pub(crate) fn ended(&self, sessions: &[SessionId]) {
+        let now = self.0.clock.now();
+        for session in sessions {
+            self.0.revoked.insert(*session, now);
+        }
+        self.0.spread.publish(sessions);
     }
 
     fn logged_in(&self, user: User, session_id: SessionId, refresh_token: String) -> Result<LoggedIn, Error> {
-        let identity = Identity { user_id: user.id, session_id, roles: user.roles.clone() };
+        let identity = Identity { user_id: user.id, session_id, roles: user.roles.clone(), scopes: None };
         Ok(LoggedIn {
             access_token: self.0.tokens.issue(&identity, self.0.clock.now())?,
             token_type: "Bearer",
@@ -252,26 +239,8 @@ impl Tracker {
     }
 }
 
-/// Without blanks around it, in lower case. The Kelvin sign stays as it is: its lower case is our k, so that it would
-/// open the account of another address.
-fn normal_email(email: &str) -> String {
-    let parts: Vec<String> = email.trim().split(KELVIN).map(str::to_lowercase).collect();
-    parts.join(KELVIN)
-}
-
-fn check_account(email: &str, name: &str, password: &str) -> Result<(), Error> {
-    let mut checks = Checks::default();
-    checks.email("/email", email);
-    checks.text("/name", name, 1, 100, Lines::One);
-    let length = password.chars().count();
-    if !(12..=128).contains(&length) || password.len() > passwords::LONGEST {
-        checks.fault("/password", "invalid_length", "must have 12 to 128 characters");
-    }
-    checks.finish()
-}
-
 /// Whoever registers or logs in is known only then, and is the actor of it.
-fn by(change: Change<'_>, user: UserId) -> Cause {
+pub(crate) fn by(change: Change<'_>, user: UserId) -> Cause {
     Cause { actor_id: Some(user), ..change.cause.clone() }
 }
 
@@ -279,40 +248,34 @@ async fn open_session(
     tx: &mut Tx,
     change: Change<'_>,
     user: &User,
+    user_agent: &str,
 ) -> Result<(SessionId, String, EventId), Error> {
     let session: SessionId = change.clock.id();
-    let event = sessions::insert(tx, change, user, session, change.clock.now() + SESSION).await?;
+    let until = change.clock.now() + SESSION;
+    let event = sessions::insert(tx, change, user, session, until, user_agent).await?;
     Ok((session, new_refresh(tx, change, session).await?, event.id))
 }
 
-/// A new refresh token of 256 random bits; only its digest is stored.
+/// A new refresh token; only its digest is stored.
 async fn new_refresh(tx: &mut Tx, change: Change<'_>, session: SessionId) -> Result<String, Error> {
-    let token = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 32]>());
+    let token = random_token();
     sessions::insert_refresh(tx, change, session, &digest(&token), change.clock.now() + SESSION).await?;
     Ok(token)
 }
 
-fn digest(token: &str) -> String {
+/// 256 random bits as 43 characters.
+pub(crate) fn random_token() -> String {
+    URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 32]>())
+}
+
+/// What is stored of a token.
+pub(crate) fn digest(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))
 }
 
-/// The name in lower case with dashes, and a number when others have it.
-async fn free_handle(session: &mut Session, name: &str) -> Result<String, Error> {
-    let mut base: String = name
-        .to_lowercase()
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("-");
-    base.truncate(40);
-    if base.is_empty() {
-        base.push_str("user");
-    }
-    let candidates: Vec<String> =
-        std::iter::once(base.clone()).chain((2..=HANDLES).map(|n| format!("{base}-{n}"))).collect();
-    let taken = users::taken_handles(session, &candidates).await?;
-    let free = candidates.into_iter().find(|candidate| !taken.contains(candidate));
-    Ok(free.unwrap_or_else(|| format!("{base}-{:08x}", rand::rng().random::<u32>())))
+/// The e-mail or the handle was taken again and again while the account was made.
+pub(crate) fn taken_by_many() -> Error {
+    Error::Conflict("this name is being registered by many at once; try again".to_owned())
 }
 
 /// A user id that a caller names, checked by the store when the change is made.

@@ -14,6 +14,8 @@ use crate::{Caller, Error, Inner, Tracker};
 
 /// The longest a transaction may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest one may take that deletes a project with all that is in it.
+const LARGE: Duration = Duration::from_mins(1);
 
 /// An Idempotency-Key of a request.
 #[derive(Clone, Debug)]
@@ -74,10 +76,27 @@ impl Tracker {
         T: Send + 'static,
         W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<T, Error>> + Send + 'static,
     {
+        self.change_within(DEADLINE, cause, work).await
+    }
+
+    /// As [`Tracker::change`], for work that may take a minute. A request is answered sooner, without the outcome.
+    pub(crate) async fn change_large<T, W>(&self, cause: &Cause, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<T, Error>> + Send + 'static,
+    {
+        self.change_within(LARGE, cause, work).await
+    }
+
+    async fn change_within<T, W>(&self, deadline: Duration, cause: &Cause, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<T, Error>> + Send + 'static,
+    {
         let inner = self.0.clone();
         let cause = cause.clone();
         let change = async move {
-            tokio::time::timeout(DEADLINE, transact(&inner, &cause, work))
+            tokio::time::timeout(deadline, transact(&inner, &cause, work))
                 .await
                 .unwrap_or(Err(Error::Unknown))
         };
@@ -120,7 +139,7 @@ impl Tracker {
 }
 
 /// What a claimed key holds until the change is done; nobody else ever sees it.
-const PENDING: StoredAnswer =
+pub(crate) const PENDING: StoredAnswer =
     StoredAnswer { status: 0, location: None, etag: None, event_id: None, body: String::new() };
 
 async fn transact<T, W>(inner: &Arc<Inner>, cause: &Cause, work: W) -> Result<T, Error>

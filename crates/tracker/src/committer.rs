@@ -2,21 +2,24 @@
 //! is waiting in one transaction, task and event and idempotency key together, while the next group forms: an idle
 //! instance answers at once, a busy one commits hundreds at a time. Next: `consumers/src/sequencer.rs`.
 
+mod plan;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use taskpost_common::{
-    UserId,
+    Clock, EventId,
     crash::{self, CrashPoint},
+    task::Task,
     trace,
 };
 use taskpost_ports::Wakes;
 use taskpost_store::{
-    Db, MAX_BATCH, StoreError, Trouble, Tx,
-    idempotency::{self, KeyId, KeyRow, StoredAnswer},
+    Db, MAX_BATCH, StoreError, Trouble,
+    idempotency::{KeyRow, StoredAnswer},
     tasks::{self, NewTask, Unstored},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -25,10 +28,11 @@ use tracing::{Instrument as _, info_span};
 
 use crate::{
     Answered, Error,
-    auth::unknown_assignee,
-    change::{replay, running_twin},
+    change::running_twin,
+    placing::Draft,
     shedding::{Pace, Shedding},
 };
+use plan::{Case, store_in, try_one};
 
 /// The longest a request waits for its commit.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -40,37 +44,20 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 /// What one request wants stored.
 pub(crate) struct Submission {
     /// At most [`MAX_BATCH`].
-    pub(crate) tasks: Vec<NewTask>,
-    /// The answer if every task is stored.
-    pub(crate) answer: StoredAnswer,
-    /// The request's Idempotency-Key, with the same answer.
+    pub(crate) drafts: Vec<Draft>,
+    /// The answer if every task is stored, where it is known before: when none is in a project.
+    pub(crate) ready: Option<StoredAnswer>,
+    /// Makes the answer from what became of each draft, where `ready` does not hold.
+    pub(crate) tell: Option<Box<Tell>>,
+    /// The request's Idempotency-Key; its answer is filled in.
     pub(crate) key: Option<KeyRow>,
-    /// What to do about tasks that cannot be stored.
-    pub(crate) refused: Refused,
+    /// Whether each task fails alone. Otherwise all fail with the first one's error.
+    pub(crate) apart: bool,
 }
 
-impl Submission {
-    /// Whether nothing has to be asked before it is stored: it claims no key, and its tasks have no assignees.
-    fn is_plain(&self) -> bool {
-        self.key.is_none() && self.tasks.iter().all(|task| task.task().assignee_id.is_none())
-    }
-
-    /// What it is told when all of it is stored.
-    fn stored(&self) -> Answered {
-        Answered { answer: self.answer.clone(), replayed: false }
-    }
-}
-
-/// What becomes of a request when some of its tasks cannot be stored.
-pub(crate) enum Refused {
-    /// It fails with the task's error.
-    Whole,
-    /// The others are stored; this makes the answer from the errors by place.
-    Apart(Box<Retell>),
-}
-
-/// Makes the answer anew from the errors by place.
-type Retell = dyn Fn(&[(usize, Error)]) -> Result<StoredAnswer, Error> + Send + Sync;
+/// Makes an answer from what became of each draft and the last event of what is stored.
+pub(crate) type Tell =
+    dyn Fn(&[Result<&Task, &Error>], Option<EventId>) -> Result<StoredAnswer, Error> + Send + Sync;
 
 /// The way to the committer. Cheap to clone.
 #[derive(Clone)]
@@ -102,6 +89,7 @@ impl Refusal {
 /// The committer itself, to be run by its owner.
 pub(crate) struct Run {
     db: Db,
+    clock: Clock,
     wakes: Wakes,
     receive: mpsc::UnboundedReceiver<Waiting>,
     shedding: Arc<Shedding>,
@@ -115,13 +103,20 @@ struct Waiting {
     _place: OwnedSemaphorePermit,
 }
 
+impl Waiting {
+    fn is_in_projects(&self) -> bool {
+        self.submission.drafts.iter().any(|draft| draft.ready().is_none())
+    }
+}
+
 /// A committer whose queue holds `size` tasks, or as many as `shedding` admits.
-pub(crate) fn new(db: Db, wakes: Wakes, size: usize, shedding: Shedding) -> (Committer, Run) {
+pub(crate) fn new(db: Db, clock: Clock, wakes: Wakes, size: usize, shedding: Shedding) -> (Committer, Run) {
     let (send, receive) = mpsc::unbounded_channel();
     // A batch must fit into an empty queue.
     let size = size.max(MAX_BATCH);
     let (shedding, refusal) = (Arc::new(shedding), Arc::<Refusal>::default());
-    let run = Run { db, wakes, receive, shedding: Arc::clone(&shedding), refusal: Arc::clone(&refusal) };
+    let run =
+        Run { db, clock, wakes, receive, shedding: Arc::clone(&shedding), refusal: Arc::clone(&refusal) };
     (Committer { send, room: Arc::new(Semaphore::new(size)), size, shedding, refusal }, run)
 }
 
@@ -133,7 +128,7 @@ impl Committer {
             metrics::counter!("taskpost_commit_shed_total").increment(1);
             return Err(Error::Busy("the queue for new tasks"));
         }
-        let places = u32::try_from(submission.tasks.len().max(1)).unwrap_or(u32::MAX);
+        let places = u32::try_from(submission.drafts.len().max(1)).unwrap_or(u32::MAX);
         let Ok(place) = self.room.clone().try_acquire_many_owned(places) else {
             metrics::counter!("taskpost_commit_queue_full_total").increment(1);
             return Err(Error::Busy("the queue for new tasks"));
@@ -191,7 +186,7 @@ impl Run {
                 queue.extend(incoming.drain(..));
             }
             let group = next_group(&mut queue);
-            let tasks = group.iter().map(|waiting| waiting.submission.tasks.len()).sum::<usize>();
+            let tasks = group.iter().map(|waiting| waiting.submission.drafts.len()).sum::<usize>();
             #[expect(clippy::cast_precision_loss, reason = "a count of at most 500")]
             sizes.record(tasks as f64);
             let started = Instant::now();
@@ -202,11 +197,28 @@ impl Run {
         }
     }
 
-    /// Stores a group and answers everybody in it. A group that the database refuses is taken apart, so that a bad
-    /// one fails alone.
+    /// Stores a group and answers everybody in it. Who wants a task in a project that somebody else holds does not keep the
+    /// others waiting.
     async fn settle(&self, group: Vec<Waiting>) {
-        let submissions: Vec<&Submission> = group.iter().map(|waiting| &waiting.submission).collect();
-        match self.store(&submissions).await {
+        if let Some(others) = self.try_settle(group).await {
+            // Without projects there is nothing that could be held once more.
+            self.try_settle(others).await;
+        }
+    }
+
+    /// A group that the database refuses is taken apart, so that a bad one fails alone. Gives back those that are not
+    /// answered, because a project of the others is held.
+    async fn try_settle(&self, group: Vec<Waiting>) -> Option<Vec<Waiting>> {
+        let cases = group.iter().map(|waiting| Case::new(&waiting.submission)).collect();
+        match self.store(cases).await {
+            Err(Failure::Store(StoreError::Locked(_))) if group.iter().any(Waiting::is_in_projects) => {
+                let (held, others): (Vec<_>, Vec<_>) = group.into_iter().partition(Waiting::is_in_projects);
+                metrics::counter!("taskpost_commit_held_total").increment(held.len() as u64);
+                for waiting in held {
+                    let _ = waiting.reply.send(Err(Error::Held));
+                }
+                return (!others.is_empty()).then_some(others);
+            }
             Err(error) if group.len() > 1 && is_somebodys_fault(&error) => {
                 for waiting in group {
                     let answer = self.store_alone(&waiting.submission).await;
@@ -237,10 +249,11 @@ impl Run {
                 }
             }
         }
+        None
     }
 
     async fn store_alone(&self, submission: &Submission) -> Result<Answered, Error> {
-        match self.store(&[submission]).await {
+        match self.store(vec![Case::new(submission)]).await {
             Ok(mut answers) => {
                 self.wakes.committed(self.db.has_outbox());
                 answers.pop().unwrap_or(Err(Error::Unknown))
@@ -254,51 +267,49 @@ impl Run {
     /// One submission that the database refuses: a single task fails with `error`; of a batch, the tasks that are
     /// refused on their own are left out and the rest is stored.
     async fn store_apart(&self, submission: &Submission, error: Error) -> Result<Answered, Error> {
-        let Refused::Apart(render) = &submission.refused else { return Err(error) };
+        if !submission.apart {
+            return Err(error);
+        }
         let mut bad = Vec::new();
-        for (place, task) in submission.tasks.iter().enumerate() {
+        for (place, draft) in submission.drafts.iter().enumerate() {
             let mut tx = self.db.begin().await?;
-            let tried = tasks::insert(&mut tx, &[task]).await;
+            let tried = try_one(&mut tx, &self.clock, draft).await;
             // It was a trial only; a failed rollback is done by the server.
             let _ = tx.rollback().await;
             if let Err(error) = tried {
-                bad.push((place, Error::from(error)));
+                bad.push((place, refusal_of(error)));
             }
         }
-        let answer = render(&bad)?;
-        let bad: HashSet<usize> = bad.into_iter().map(|(place, _)| place).collect();
-        let rest = Submission {
-            tasks: submission
-                .tasks
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| !bad.contains(i))
-                .map(|(_, t)| t.clone())
-                .collect(),
-            key: submission.key.clone().map(|key| KeyRow { answer: answer.clone(), ..key }),
-            answer,
-            refused: Refused::Whole,
-        };
-        let mut answers = self.store(&[&rest]).await.map_err(|error| error_of(&error))?;
+        let stored = self.store(vec![Case { submission, bad }]).await;
+        let mut answers = stored.map_err(|error| error_of(&error))?;
         self.wakes.committed(self.db.has_outbox());
         answers.pop().unwrap_or(Err(Error::Unknown))
     }
 
     /// One transaction. The outer result is the group's, the inner ones are each submission's own.
-    async fn store(&self, group: &[&Submission]) -> Result<Vec<Result<Answered, Error>>, Failure> {
+    async fn store(&self, cases: Vec<Case<'_>>) -> Result<Vec<Result<Answered, Error>>, Failure> {
         let transaction = async {
-            if self.db.has_outbox() && group.iter().all(|submission| submission.is_plain()) {
-                let tasks: Vec<&NewTask> = group.iter().flat_map(|submission| &submission.tasks).collect();
+            if self.db.has_outbox()
+                && let Some(tasks) = cases.iter().map(Case::plain).collect::<Option<Vec<_>>>()
+            {
+                let tasks: Vec<&NewTask> = tasks.into_iter().flatten().collect();
                 crash::within(CrashPoint::BatchCommitSent, tasks::insert_alone(&self.db, &tasks)).await?;
-                return Ok(group.iter().map(|submission| Ok(submission.stored())).collect());
+                return Ok(cases.iter().map(|case| case.submission.stored()).collect());
             }
             let mut tx = self.db.begin().await?;
-            let answers = store_in(&mut tx, group).await?;
+            let answers = store_in(&mut tx, &self.clock, cases).await?;
             crash::at(CrashPoint::BatchInserted);
             crash::within(CrashPoint::BatchCommitSent, tx.commit()).await.map_err(Failure::Commit)?;
             Ok(answers)
         };
         tokio::time::timeout(TRANSACTION, transaction).await.unwrap_or(Err(Failure::Late))
+    }
+}
+
+impl Submission {
+    /// What it is told when all of it is stored as it was.
+    fn stored(&self) -> Result<Answered, Error> {
+        self.ready.clone().map(|answer| Answered { answer, replayed: false }).ok_or(Error::Unknown)
     }
 }
 
@@ -358,6 +369,14 @@ fn error_of(error: &Failure) -> Error {
     }
 }
 
+/// What a task is told that was refused alone.
+fn refusal_of(error: Error) -> Error {
+    match error {
+        Error::Store(StoreError::Constraint(_)) => refused_value(),
+        error => error,
+    }
+}
+
 /// The last line of defence: the store refuses what no check should have let through.
 pub(crate) fn refused_value() -> Error {
     Error::field("", "refused", "the store refuses a value of this task")
@@ -368,118 +387,11 @@ fn next_group(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let mut group = Vec::new();
     let mut rows = 0;
     while let Some(next) = queue.front() {
-        rows += next.submission.tasks.len();
+        rows += next.submission.drafts.len();
         if rows > MAX_BATCH && !group.is_empty() {
             break;
         }
         group.extend(queue.pop_front());
     }
     group
-}
-
-/// Claims the keys, checks the assignees, stores the rest.
-async fn store_in(tx: &mut Tx, group: &[&Submission]) -> Result<Vec<Result<Answered, Error>>, Failure> {
-    let assignable = assignable(tx, group).await?;
-    let mut plans: Vec<Plan<'_>> =
-        group.iter().map(|submission| Plan::new(submission, &assignable)).collect::<Result<_, _>>()?;
-    claim_keys(tx, &mut plans).await?;
-    let fresh: Vec<&NewTask> = plans.iter().flat_map(|plan| plan.tasks.iter().copied()).collect();
-    tasks::insert(tx, &fresh).await?;
-    Ok(plans.into_iter().map(|plan| plan.outcome).collect())
-}
-
-/// What is to be stored of a submission, and what it will be told.
-struct Plan<'a> {
-    key: Option<KeyRow>,
-    tasks: Vec<&'a NewTask>,
-    outcome: Result<Answered, Error>,
-}
-
-impl<'a> Plan<'a> {
-    fn new(submission: &'a Submission, assignable: &HashSet<UserId>) -> Result<Self, Error> {
-        let unknown = |task: &NewTask| task.task().assignee_id.filter(|id| !assignable.contains(id));
-        let bad: Vec<(usize, Error)> = submission
-            .tasks
-            .iter()
-            .enumerate()
-            .filter_map(|(place, task)| unknown(task).map(|id| (place, unknown_assignee(id))))
-            .collect();
-        if bad.is_empty() {
-            return Ok(Self {
-                key: submission.key.clone(),
-                tasks: submission.tasks.iter().collect(),
-                outcome: Ok(submission.stored()),
-            });
-        }
-        match &submission.refused {
-            Refused::Whole => {
-                let first = bad.into_iter().next().map_or(Error::Unknown, |(_, error)| error);
-                Ok(Self { key: None, tasks: Vec::new(), outcome: Err(first) })
-            }
-            Refused::Apart(render) => {
-                let answer = render(&bad)?;
-                Ok(Self {
-                    key: submission.key.clone().map(|key| KeyRow { answer: answer.clone(), ..key }),
-                    tasks: submission.tasks.iter().filter(|task| unknown(task).is_none()).collect(),
-                    outcome: Ok(Answered { answer, replayed: false }),
-                })
-            }
-        }
-    }
-
-    /// Tells it what is stored under its key already, and stores nothing.
-    fn replay(&mut self, stored: &KeyRow) {
-        if let Some(key) = self.key.take() {
-            self.outcome = replay(&key, stored);
-            self.tasks.clear();
-        }
-    }
-}
-
-async fn assignable(tx: &mut Tx, group: &[&Submission]) -> Result<HashSet<UserId>, StoreError> {
-    let tasks = group.iter().flat_map(|submission| &submission.tasks);
-    active(tx, tasks.filter_map(|task| task.task().assignee_id)).await
-}
-
-/// Which of these users may be given a task.
-pub(crate) async fn active(
-    tx: &mut Tx,
-    wanted: impl Iterator<Item = UserId>,
-) -> Result<HashSet<UserId>, StoreError> {
-    let wanted: Vec<UserId> = wanted.collect::<HashSet<_>>().into_iter().collect();
-    if wanted.is_empty() {
-        return Ok(HashSet::new());
-    }
-    Ok(tasks::assignable(tx, &wanted).await?.into_iter().collect())
-}
-
-/// Claims every key once. Whoever finds its key taken, by another transaction or an earlier one of this group, gets
-/// what is stored under it.
-async fn claim_keys(tx: &mut Tx, plans: &mut [Plan<'_>]) -> Result<(), StoreError> {
-    let mut firsts: HashMap<KeyId, (usize, KeyRow)> = HashMap::new();
-    for (place, plan) in plans.iter().enumerate() {
-        if let Some(key) = &plan.key {
-            firsts.entry(key.id.clone()).or_insert_with(|| (place, key.clone()));
-        }
-    }
-    if firsts.is_empty() {
-        return Ok(());
-    }
-    let mut rows: Vec<&KeyRow> = firsts.values().map(|(_, row)| row).collect();
-    let all_ours = idempotency::claim(tx, &mut rows).await? == rows.len() as u64;
-    let ids: Vec<&KeyId> = if all_ours { Vec::new() } else { firsts.keys().collect() };
-    let stored: HashMap<KeyId, KeyRow> =
-        idempotency::get(tx, &ids).await?.into_iter().map(|row| (row.id.clone(), row)).collect();
-    for (place, plan) in plans.iter_mut().enumerate() {
-        let Some((first, ours)) = plan.key.as_ref().and_then(|key| firsts.get(&key.id)) else { continue };
-        // The answer names the event, which is new in every request: only what we just wrote is equal to it.
-        let theirs = stored.get(&ours.id).filter(|row| row.answer != ours.answer);
-        // Twins of a first that came too late were too late as well.
-        match theirs {
-            Some(row) => plan.replay(row),
-            None if place != *first => plan.replay(ours),
-            None => {}
-        }
-    }
-    Ok(())
 }

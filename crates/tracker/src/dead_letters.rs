@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use taskpost_common::{DeadLetterId, DeliveryId, EventId, Position, user::Role};
 use taskpost_store::{
-    Tx,
+    Change, Tx,
+    audit::{self, NewAudit},
     dead_letters::{self, DeadLetter, LetterFilter, Verdict},
     deliveries,
 };
@@ -146,6 +147,8 @@ impl Tracker {
                             letter.state
                         )));
                     }
+                    let detail = json!({"edited": payload.is_some()});
+                    record(tx, change, "dead_letter.redriven", id, detail).await?;
                     Ok((found(tx, id).await?.into(), None))
                 })
             })
@@ -178,11 +181,24 @@ impl Tracker {
                         letter.state
                     )));
                 }
+                let detail = json!({"reason": input.reason});
+                record(tx, change, "dead_letter.discarded", id, detail).await?;
                 Ok((found(tx, id).await?.into(), None))
             })
         })
         .await
     }
+}
+
+async fn record(
+    tx: &mut Tx,
+    change: Change<'_>,
+    action: &'static str,
+    id: DeadLetterId,
+    detail: Value,
+) -> Result<(), Error> {
+    let row = NewAudit { action, subject_type: "dead_letter", subject_id: id.0, project_id: None, detail };
+    Ok(audit::record(tx, change, row).await?)
 }
 
 async fn found(tx: &mut Tx, id: DeadLetterId) -> Result<DeadLetter, Error> {

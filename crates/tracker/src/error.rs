@@ -41,6 +41,9 @@ pub enum Error {
     /// A queue is full.
     #[error("{0} is full; try again after a moment")]
     Busy(&'static str),
+    /// Somebody else changes the project for longer than is waited for; nothing has happened.
+    #[error("the project is being changed and nothing was stored; try again after a moment")]
+    Held,
     /// The store did not take it; nothing has happened.
     #[error("the store is not available and nothing was stored; try again after a moment")]
     Away,
@@ -73,7 +76,9 @@ impl Error {
             Self::Conflict(_) | Self::Store(StoreError::Stale(_)) => Code::Conflict,
             Self::Stale { .. } => Code::PreconditionFailed,
             Self::Invalid(_) => Code::Invalid,
-            Self::Busy(_) | Self::Away | Self::Unknown | Self::Unacknowledged => Code::Unavailable,
+            Self::Busy(_) | Self::Held | Self::Away | Self::Unknown | Self::Unacknowledged => {
+                Code::Unavailable
+            }
             Self::Store(error) if error.is_transient() => Code::Unavailable,
             Self::Store(_) | Self::Internal(_) => Code::Internal,
         }

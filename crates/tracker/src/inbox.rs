@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Answered, Caller, Error, Once, Tracker,
-    pages::{Cursors, Page, PageRequest},
+    pages::{Cursors, Page, Paging, skipped},
 };
 
 /// Marks to set or take back; what is absent stays.
@@ -22,41 +22,23 @@ pub struct MarkNotification {
     pub archived: Option<bool>,
 }
 
-/// Which page of the inbox is wanted.
-#[derive(Clone, Debug)]
-pub enum InboxPage {
-    /// By cursor.
-    Cursor(PageRequest),
-    /// By number, from 1, with the total.
-    Numbered {
-        /// The page.
-        page: u32,
-        /// Items on it.
-        per_page: usize,
-    },
-}
-
 impl Tracker {
     /// A page of the caller's inbox, newest first.
     pub async fn inbox(
         &self,
         caller: &Caller,
         filter: InboxFilter,
-        page: InboxPage,
+        page: Paging,
     ) -> Result<Page<Notification>, Error> {
         let user = caller.user_id();
         let mut reader = self.0.db.reader().await?;
         match page {
-            InboxPage::Numbered { page, per_page } => {
-                let skip = i64::from(page.saturating_sub(1))
-                    .saturating_mul(i64::try_from(per_page).unwrap_or(i64::MAX));
-                let data =
-                    notifications::list(&mut reader, user, &filter, InboxStart::Offset(skip), per_page)
-                        .await?;
-                let total = notifications::count(&mut reader, user, &filter).await?;
-                Ok(Page { data, next_cursor: None, prev_cursor: None, total: Some(total) })
+            Paging::Numbered { page, per_page } => {
+                let start = InboxStart::Offset(skipped(page, per_page));
+                let data = notifications::list(&mut reader, user, &filter, start, per_page).await?;
+                Ok(Page::numbered(data, notifications::count(&mut reader, user, &filter).await?))
             }
-            InboxPage::Cursor(page) => {
+            Paging::Cursor(page) => {
                 let cursors = Cursors {
                     key: &self.0.cursors,
                     scope: format!("inbox {user} {filter:?}"),

@@ -16,18 +16,19 @@ use taskpost_common::{
 };
 use taskpost_ports::log::ingest::IngestError;
 use taskpost_store::{
-    Change, StoreError, Tx,
+    Change, StoreError, Tx, Viewer,
     dead_letters::{self, DeadLetter},
     tasks::{self, NewTask},
+    users,
 };
 use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
 
 use crate::{
     Caller, CreateTask, Error, Tracker,
-    auth::unknown_assignee,
-    committer::{active, refused_value},
-    tasks::{check_new, new_task},
+    committer::refused_value,
+    placing::{Draft, Facts, Wanted, place},
+    tasks::check_new,
 };
 
 /// What the dead letters of refused commands name as their group.
@@ -173,53 +174,86 @@ impl Command {
         self.traceparent.as_deref()
     }
 
-    fn check(&self, active: &HashSet<UserId>) -> Result<(), Error> {
+    /// The task that it asks for, if that can be at all.
+    fn draft(&self, clock: &Clock, admins: &HashSet<UserId>) -> Result<Draft, Error> {
         check_new(&self.task)?;
-        match self.task.assignee_id.filter(|id| !active.contains(id)) {
-            Some(stranger) => Err(unknown_assignee(stranger)),
-            None => Ok(()),
-        }
-    }
-
-    fn make(&self, clock: &Clock) -> Result<NewTask, StoreError> {
         let cause = Cause {
             actor_id: Some(self.actor_id),
             correlation_id: self.correlation_id,
             causation_id: None,
             traceparent: self.traceparent.clone(),
         };
-        let task = new_task(self.id, self.actor_id, self.task.clone(), self.accepted_at);
-        NewTask::new(Change { clock, cause: &cause }, task)
+        let reporter = Viewer { user_id: self.actor_id, admin: admins.contains(&self.actor_id) };
+        let change = Change { clock, cause: &cause };
+        Ok(Draft::new(change, (self.id, self.accepted_at), reporter, self.task.clone())?)
     }
 }
 
 /// Stores the tasks of up to [`MAX_BATCH`](taskpost_store::MAX_BATCH) commands with their events, each at most once,
 /// whoever stored it before; says what became of each, in their order.
 pub async fn store(tx: &mut Tx, clock: &Clock, commands: &[Command]) -> Result<Vec<Fate>, StoreError> {
-    let active = active(tx, commands.iter().filter_map(|command| command.task.assignee_id)).await?;
-    let mut made = Vec::with_capacity(commands.len());
-    let mut refused = HashMap::new();
-    for (place, command) in commands.iter().enumerate() {
-        match command.check(&active) {
-            Ok(()) => made.push(command.make(clock)?),
-            Err(error) => drop(refused.insert(place, error.problem())),
-        }
-    }
+    let in_projects: Vec<&Command> =
+        commands.iter().filter(|command| command.task.project_id.is_some()).collect();
+    let admins = admins(tx, &in_projects).await?;
+    // A command that comes once more must not take another number.
+    let numbered = known(tx, in_projects.into_iter()).await?;
+    let fresh = |command: &&Command| !numbered.contains(&command.id);
+    let drafts: Vec<(TaskId, Result<Draft, Error>)> =
+        commands.iter().filter(fresh).map(|command| (command.id, command.draft(clock, &admins))).collect();
+    let (mut made, mut refused) = make(tx, clock, drafts).await?;
     // Writers lock in the order of ids; of twins the one that came first counts.
     made.sort_by_key(|task| task.task().id);
     let mut new = tasks::insert_missing(tx, &made.iter().collect::<Vec<_>>()).await?;
-    let known = known(tx, refused.keys().filter_map(|place| commands.get(*place))).await?;
-    let fate = |(place, command): (usize, &Command)| match refused.remove(&place) {
+    let known = known(tx, commands.iter().filter(|command| refused.contains_key(&command.id))).await?;
+    let fate = |command: &Command| match refused.remove(&command.id) {
         // What was right when it was stored stays stored.
         Some(problem) if !known.contains(&command.id) => Fate::Refused(problem),
         None if new.remove(&command.id) => Fate::Stored,
         _ => Fate::Doubled,
     };
-    Ok(commands.iter().enumerate().map(fate).collect())
+    Ok(commands.iter().map(fate).collect())
+}
+
+/// The tasks of those drafts that can be stored, and why the others cannot.
+async fn make(
+    tx: &mut Tx,
+    clock: &Clock,
+    drafts: Vec<(TaskId, Result<Draft, Error>)>,
+) -> Result<(Vec<NewTask>, HashMap<TaskId, Problem>), StoreError> {
+    let facts = Facts::read(tx, drafts.iter().filter_map(|(_, draft)| draft.as_ref().ok())).await?;
+    let (mut made, mut wanted, mut refused) = (Vec::new(), Vec::new(), HashMap::new());
+    for (id, draft) in drafts {
+        match draft.and_then(|draft| facts.check(&draft).map(|()| draft)) {
+            Ok(Draft::Ready(new)) => made.push(*new),
+            Ok(Draft::InProject(task)) => wanted.push((id, task)),
+            Err(error) => drop(refused.insert(id, error.problem())),
+        }
+    }
+    // Twins of one call are one task, with one number.
+    let mut seen = HashSet::new();
+    wanted.retain(|(id, _)| seen.insert(*id));
+    let tasks: Vec<&Wanted> = wanted.iter().map(|(_, task)| &**task).collect();
+    for ((id, _), placed) in wanted.iter().zip(place(tx, clock, &facts, &tasks).await?) {
+        match placed {
+            Ok(new) => made.push(new),
+            Err(error) => drop(refused.insert(*id, error.problem())),
+        }
+    }
+    Ok((made, refused))
+}
+
+/// Which of those who sent these commands are admins.
+async fn admins(tx: &mut Tx, commands: &[&Command]) -> Result<HashSet<UserId>, StoreError> {
+    let senders: HashSet<UserId> = commands.iter().map(|command| command.actor_id).collect();
+    let users = users::by_ids(tx, &Vec::from_iter(senders)).await?;
+    Ok(users.into_iter().filter(|user| user.roles.is_admin()).map(|user| user.id).collect())
 }
 
 /// Which of these commands have been carried out before.
-async fn known(tx: &mut Tx, commands: impl Iterator<Item = &Command>) -> Result<HashSet<TaskId>, StoreError> {
+async fn known<'a>(
+    tx: &mut Tx,
+    commands: impl Iterator<Item = &'a Command>,
+) -> Result<HashSet<TaskId>, StoreError> {
     let ids: Vec<TaskId> = commands.map(|command| command.id).collect();
     if ids.is_empty() {
         return Ok(HashSet::new());
@@ -321,7 +355,7 @@ mod tests {
         let read = Command::decode(command().to_string().as_bytes()).unwrap();
         let again = Command::decode(&serde_json::to_vec(&read).unwrap()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&again).unwrap());
-        let made = again.make(&Clock::system()).unwrap();
+        let made = again.draft(&Clock::system(), &HashSet::new()).unwrap();
         let task = made.task();
         assert_eq!((task.id.0, task.reporter_id.0), (Uuid::from_u128(1), Uuid::from_u128(2)));
         assert_eq!((task.title.as_str(), task.status.as_str(), task.version), ("Fix the lift", "todo", 1));

@@ -2,8 +2,15 @@
 //!
 //! REST, and later gRPC, the page and the CLI, call these methods; nobody else changes the store on a person's behalf.
 
+mod access;
+mod account;
+mod api_tokens;
+mod audit;
 mod auth;
+mod board;
+mod categories;
 mod change;
+mod comments;
 mod committer;
 mod dead_letters;
 mod error;
@@ -11,16 +18,30 @@ mod events;
 mod health;
 mod inbox;
 pub mod ingest;
+mod labels;
+mod lists;
 mod lookup;
+mod machine_tokens;
+mod members;
+mod mentions;
+mod new_account;
+mod operator;
 mod pages;
 mod passwords;
+mod placing;
+mod posts;
+mod projects;
+mod resets;
 mod revoked;
+mod seed;
 mod shedding;
 mod tasks;
 mod tokens;
+mod users;
 mod validate;
+mod watches;
 mod webhooks;
-pub mod workflow;
+mod workflow;
 
 use std::sync::Arc;
 
@@ -30,6 +51,7 @@ use taskpost_common::{
     config::Config,
     net::Outbound,
     page::CursorKey,
+    token::Scopes,
     user::{Role, Roles},
 };
 use taskpost_ports::{Limiter, Log, Queue, Spread, Wakes};
@@ -40,15 +62,32 @@ use uuid::Uuid;
 
 use shedding::Shedding;
 
+pub use account::{ChangePassword, PatchMe, UserSession};
+pub use api_tokens::{ApiTokenWithSecret, CreateApiToken, RenameApiToken};
+pub use audit::AuditRecord;
 pub use auth::{LoggedIn, Login, RefreshInput, Register};
+pub use board::{Board, BoardCard, BoardColumn, BoardRequest, BoardSource};
+pub use categories::{CreateCategory, PatchCategory};
 pub use change::{Answered, Once, OnceKey};
+pub use comments::{CreateComment, PatchComment};
 pub use dead_letters::{Discard, Letter, LetterAttempt, Redrive};
 pub use error::Error;
 pub use health::{Check, Checkup, Health, HealthStatus};
-pub use inbox::{InboxPage, MarkNotification};
+pub use inbox::MarkNotification;
 pub use ingest::Accepted;
-pub use pages::{Page, PageRequest};
-pub use tasks::{BatchItem, CreateTask, PatchTask, Transition};
+pub use labels::{CreateLabel, PatchLabel};
+pub use lists::{CreateStatus, CreateTaskType, PatchStatus, PatchTaskType, TaskType};
+pub use members::{AddMember, ChangeRole};
+pub use pages::{Page, PageRequest, Paging};
+pub use posts::{CreatePost, PatchPost};
+pub use projects::{CreateProject, Part, PatchProject};
+pub use resets::{Forgot, Reset};
+pub use seed::{DEMO_PASSWORD, Demo, Seeded};
+pub use tasks::{
+    BatchItem, CreateTask, HistoryItem, PatchTask, Reassign, Reassigned, Strategy, TaskName, Transition,
+};
+pub use users::{CreateUser, PatchUser, Profile, SeenUser, SetRoles};
+pub use watches::{AddWatchers, SetWatch, Watchers};
 pub use webhooks::{CreateWebhook, PatchWebhook, TestDelivery, Webhook, WebhookAttempt, WebhookWithSecret};
 
 /// All use cases. Cheap to clone.
@@ -63,6 +102,7 @@ struct Inner {
     wakes: Wakes,
     clock: Clock,
     tokens: tokens::Tokens,
+    machine_tokens: machine_tokens::MachineTokens,
     passwords: passwords::Passwords,
     revoked: revoked::Revoked,
     committer: committer::Committer,
@@ -105,6 +145,7 @@ impl Tracker {
     ) -> Result<Self, Error> {
         let (committer, run) = committer::new(
             parts.db.clone(),
+            parts.clock.clone(),
             parts.wakes.clone(),
             config.commit_queue,
             Shedding::new(config.commit_wait),
@@ -114,6 +155,7 @@ impl Tracker {
             lookup,
             checkup: Checkup::of(&parts),
             tokens: tokens::Tokens::new(&parts.secrets, &config.instance)?,
+            machine_tokens: machine_tokens::MachineTokens::default(),
             passwords: passwords::Passwords::new()?,
             revoked: revoked::Revoked::default(),
             cursors: CursorKey::derive(tokens::first(&parts.secrets)?),
@@ -159,10 +201,12 @@ impl Tracker {
 pub struct Identity {
     /// The user.
     pub user_id: UserId,
-    /// The session, which may be revoked.
+    /// The session, which may be revoked; of a token for machines, its own id.
     pub session_id: SessionId,
-    /// Roles as of when the token was made.
+    /// Roles as of when the access token was made; of a token for machines as of now, as far as its scopes reach.
     pub roles: Roles,
+    /// What a token for machines may be used for; none of a login, which may do all that its user may.
+    pub scopes: Option<Scopes>,
 }
 
 /// What is known of a request whose caller is not.
@@ -170,6 +214,8 @@ pub struct Identity {
 pub struct RequestInfo {
     /// Correlation and trace.
     pub cause: Cause,
+    /// What calls, as it names itself.
+    pub user_agent: String,
 }
 
 /// A known caller, in one request.

@@ -15,6 +15,20 @@ pub struct PageRequest {
     pub cursor: Option<String>,
 }
 
+/// Which page is wanted of a list that has numbered pages too.
+#[derive(Clone, Debug)]
+pub enum Paging {
+    /// By cursor.
+    Cursor(PageRequest),
+    /// By number, from 1, with the total.
+    Numbered {
+        /// The page.
+        page: u32,
+        /// Items on it.
+        per_page: usize,
+    },
+}
+
 /// A page.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
@@ -26,6 +40,24 @@ pub struct Page<T> {
     pub prev_cursor: Option<String>,
     /// How many items there are, where pages are numbered.
     pub total: Option<i64>,
+}
+
+impl<T> Page<T> {
+    /// A page by its number, of a list of `total` items.
+    pub(crate) const fn numbered(data: Vec<T>, total: i64) -> Self {
+        Self { data, next_cursor: None, prev_cursor: None, total: Some(total) }
+    }
+
+    /// The page with each of its items made into another.
+    pub(crate) fn map<U>(self, with: impl FnMut(T) -> U) -> Page<U> {
+        let Self { data, next_cursor, prev_cursor, total } = self;
+        Page { data: data.into_iter().map(with).collect(), next_cursor, prev_cursor, total }
+    }
+}
+
+/// How many items come before a numbered page.
+pub(crate) fn skipped(page: u32, per_page: usize) -> i64 {
+    i64::from(page.saturating_sub(1)).saturating_mul(i64::try_from(per_page).unwrap_or(i64::MAX))
 }
 
 /// Cursors of one list: bound to the user, the list, its filter and its order by `scope`.

@@ -1,4 +1,5 @@
-//! Which sessions have ended, in memory, for as long as their access tokens could still be shown.
+//! Which sessions have ended, in memory, for as long as their access tokens could still be shown. The id of a token for
+//! machines stands for a session of its own.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -84,6 +85,7 @@ impl Revoked {
 /// Believes what other processes tell, until [`watch`] has asked the store.
 pub(crate) async fn hear(inner: Arc<Inner>, mut ended: Ended, stop: CancellationToken) {
     while let Some(id) = stop.run_until_cancelled(ended.next()).await {
+        inner.machine_tokens.forget(id);
         inner.revoked.hear(id);
     }
 }

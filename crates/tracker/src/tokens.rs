@@ -99,7 +99,7 @@ impl Tokens {
         if claims.exp.saturating_add(LEEWAY) < now || begun > now {
             return Err(Error::Unauthenticated);
         }
-        Ok(Identity { user_id: claims.sub, session_id: claims.sid, roles: claims.roles })
+        Ok(Identity { user_id: claims.sub, session_id: claims.sid, roles: claims.roles, scopes: None })
     }
 
     fn encode(&self, claims: &impl Serialize) -> Result<String, Error> {

@@ -9,16 +9,18 @@ use taskpost_common::{
     delivery::WebhookPayload,
     notification::{Channel, Class},
     page::Direction,
+    project::ProjectRole,
 };
 use taskpost_store::{
-    Tx, Viewer,
+    Change, Tx, Viewer,
+    audit::{self, NewAudit},
     deliveries::{self, NewDelivery},
     endpoints::{self, Endpoint},
 };
 use utoipa::ToSchema;
 
 use crate::{
-    Answered, Caller, Error, Once, Tracker,
+    Answered, Caller, Error, Once, Tracker, access,
     pages::{Cursors, Page, PageRequest},
     validate::{Checks, Lines},
 };
@@ -40,7 +42,7 @@ pub struct CreateWebhook {
     /// Types or families, such as `task.created` or `task.*`; `*` is all but what is about deliveries.
     #[schema(example = json!(["task.*"]))]
     pub event_types: Vec<String>,
-    /// Only events of this project.
+    /// Only events of this project, of which one must be a maintainer.
     #[serde(default)]
     pub project_id: Option<ProjectId>,
     /// `cloudevents`.
@@ -146,13 +148,13 @@ impl Tracker {
         if input.format.as_deref().is_some_and(|format| format != FORMAT) {
             return Err(Error::field("/format", "unknown_format", format!("must be {FORMAT}")));
         }
-        if input.project_id.is_some() {
-            return Err(Error::field("/project_id", "unknown_project", "there is no such project"));
-        }
-        let user = caller.user_id();
+        let (user, viewer) = (caller.user_id(), caller.viewer());
         let endpoint = self
             .change(&caller.cause, move |tx, change| {
                 Box::pin(async move {
+                    if let Some(project) = input.project_id {
+                        require_maintainer(tx, viewer, project).await?;
+                    }
                     if endpoints::list(tx, user, None, MOST).await?.len() >= MOST {
                         return Err(Error::Conflict(format!(
                             "a user may have at most {MOST} webhooks; delete one first"
@@ -162,7 +164,7 @@ impl Tracker {
                     let endpoint = Endpoint {
                         id: change.clock.id(),
                         user_id: user,
-                        project_id: None,
+                        project_id: input.project_id,
                         url: input.url,
                         event_types: input.event_types,
                         description: input.description.unwrap_or_default(),
@@ -177,6 +179,7 @@ impl Tracker {
                         updated_at: now,
                     };
                     endpoints::insert(tx, &endpoint).await?;
+                    record(tx, change, "webhook.created", &endpoint).await?;
                     Ok(endpoint)
                 })
             })
@@ -211,7 +214,7 @@ impl Tracker {
     ) -> Result<Webhook, Error> {
         self.check(patch.url.as_deref(), patch.event_types.as_deref(), patch.description.as_deref())?;
         let edited = self
-            .edit_webhook(caller, id, if_match, move |endpoint, _| {
+            .edit_webhook(caller, id, if_match, "webhook.updated", move |endpoint, _| {
                 if let Some(url) = &patch.url {
                     endpoint.url.clone_from(url);
                 }
@@ -236,8 +239,9 @@ impl Tracker {
         let viewer = caller.viewer();
         self.change(&caller.cause, move |tx, change| {
             Box::pin(async move {
-                found(tx, viewer, id, if_match).await?;
-                Ok(endpoints::delete(tx, id, change.clock.now()).await?)
+                let endpoint = found(tx, viewer, id, if_match).await?;
+                endpoints::delete(tx, id, change.clock.now()).await?;
+                record(tx, change, "webhook.deleted", &endpoint).await
             })
         })
         .await
@@ -250,7 +254,7 @@ impl Tracker {
         id: EndpointId,
     ) -> Result<WebhookWithSecret, Error> {
         let edited = self
-            .edit_webhook(caller, id, None, |endpoint, now| {
+            .edit_webhook(caller, id, None, "webhook.secret_rotated", |endpoint, now| {
                 endpoint.previous_secret = Some(std::mem::replace(&mut endpoint.secret, new_secret()));
                 endpoint.previous_until = Some(now + OVERLAP);
             })
@@ -274,6 +278,8 @@ impl Tracker {
                     endpoint.disabled_reason = (!enabled).then(|| "switched off by its owner".to_owned());
                 };
                 let endpoint = edit(tx, (viewer, id), None, change.clock.now(), &switch).await?;
+                let action = if enabled { "webhook.enabled" } else { "webhook.disabled" };
+                record(tx, change, action, &endpoint).await?;
                 Ok((Webhook::from(endpoint), None))
             })
         })
@@ -355,11 +361,16 @@ impl Tracker {
         caller: &Caller,
         id: EndpointId,
         if_match: Option<i64>,
+        action: &'static str,
         change_it: impl Fn(&mut Endpoint, DateTime<Utc>) + Send + Sync + 'static,
     ) -> Result<Endpoint, Error> {
         let viewer = caller.viewer();
         self.change(&caller.cause, move |tx, change| {
-            Box::pin(async move { edit(tx, (viewer, id), if_match, change.clock.now(), &change_it).await })
+            Box::pin(async move {
+                let endpoint = edit(tx, (viewer, id), if_match, change.clock.now(), &change_it).await?;
+                record(tx, change, action, &endpoint).await?;
+                Ok(endpoint)
+            })
         })
         .await
     }
@@ -398,6 +409,34 @@ fn check_types(checks: &mut Checks, event_types: &[String]) {
             checks.fault(&format!("/event_types/{i}"), "unknown_type", detail);
         }
     }
+}
+
+/// Where a project's events go is for its maintainers to say.
+async fn require_maintainer(tx: &mut Tx, viewer: Viewer, project: ProjectId) -> Result<(), Error> {
+    match access::in_project(tx, viewer, project, ProjectRole::Maintainer).await {
+        Ok(_) => Ok(()),
+        Err(Error::NotFound(_)) => {
+            Err(Error::field("/project_id", "unknown_project", "there is no such project"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Addresses often hold secrets of the receiver, so the log has none.
+async fn record(
+    tx: &mut Tx,
+    change: Change<'_>,
+    action: &'static str,
+    endpoint: &Endpoint,
+) -> Result<(), Error> {
+    let row = NewAudit {
+        action,
+        subject_type: "webhook",
+        subject_id: endpoint.id.0,
+        project_id: endpoint.project_id,
+        detail: serde_json::json!({"user_id": endpoint.user_id}),
+    };
+    Ok(audit::record(tx, change, row).await?)
 }
 
 async fn found(

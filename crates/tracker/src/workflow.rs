@@ -1,67 +1,68 @@
-//! The default workflow, of personal tasks: which statuses there are and which moves are legal.
+//! The rules of a workflow: which moves between its statuses are legal.
 
-use taskpost_common::task::StatusCategory;
+use taskpost_common::{
+    task::{StatusCategory, TaskState},
+    workflow::{Status, Workflow},
+};
 
 use crate::Error;
 
-/// The status a new task gets.
-pub const FIRST_STATUS: &str = "todo";
-/// The statuses and what they mean.
-pub const STATUSES: &[(&str, StatusCategory)] = &[
-    ("todo", StatusCategory::Todo),
-    ("in_progress", StatusCategory::InProgress),
-    ("in_review", StatusCategory::InProgress),
-    ("done", StatusCategory::Done),
-    ("cancelled", StatusCategory::Cancelled),
-];
-/// Why a task was closed.
-pub const RESOLUTIONS: &[&str] = &["done", "wont_do", "duplicate", "cannot_reproduce", "obsolete"];
-/// The types; the first is the default.
-pub const TASK_TYPES: &[&str] = &["task", "bug", "feature", "chore"];
-
 /// A legal move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Move {
     /// The new status.
-    pub to: &'static str,
-    /// What it means.
-    pub category: StatusCategory,
-    /// The resolution, on entering done or cancelled.
-    pub resolution: Option<&'static str>,
+    pub(crate) to: Status,
+    /// The resolution, on entering a closed status.
+    pub(crate) resolution: Option<String>,
 }
 
-/// Checks a move from the status `from` to `to`. Any is legal but those out of done or cancelled, which go only to
-/// `todo` or `in_progress`; a resolution is required on entering those two, and refused elsewhere.
-pub fn check_move(from: &str, to: &str, resolution: Option<&str>) -> Result<Move, Error> {
-    let &(to, category) = STATUSES
-        .iter()
-        .find(|(status, _)| *status == to)
-        .ok_or_else(|| one_of("/to", "unknown_status", STATUSES.iter().map(|(status, _)| *status)))?;
-    let closing = matches!(category, StatusCategory::Done | StatusCategory::Cancelled);
-    let resolution = match (closing, resolution) {
-        (true, Some(given)) => Some(
-            *RESOLUTIONS
-                .iter()
-                .find(|known| **known == given)
-                .ok_or_else(|| one_of("/resolution", "unknown_resolution", RESOLUTIONS.iter().copied()))?,
-        ),
-        (true, None) => {
+/// The status a new task gets.
+pub(crate) fn first(workflow: &Workflow) -> Status {
+    let first = workflow.statuses.first().or_else(|| Workflow::standard().statuses.first()).cloned();
+    first.unwrap_or_else(|| Status { name: "todo".to_owned(), category: StatusCategory::Todo })
+}
+
+/// Checks a move from the status `from` to `to`. Any is legal but those out of a closed status, which go only to the first
+/// status that means todo and the first that means in progress; a resolution is required on closing, and refused elsewhere.
+pub(crate) fn check_move(
+    workflow: &Workflow,
+    from: &str,
+    to: &str,
+    resolution: Option<&str>,
+) -> Result<Move, Error> {
+    let names = || workflow.statuses.iter().map(|status| status.name.as_str());
+    let to = workflow.status(to).ok_or_else(|| one_of("/to", "unknown_status", names()))?;
+    let resolution = match (to.category.state(), resolution) {
+        (TaskState::Closed, Some(given)) if workflow.resolutions.iter().any(|known| known == given) => {
+            Some(given.to_owned())
+        }
+        (TaskState::Closed, Some(_)) => {
+            let known = workflow.resolutions.iter().map(String::as_str);
+            return Err(one_of("/resolution", "unknown_resolution", known));
+        }
+        (TaskState::Closed, None) => {
             return Err(Error::field(
                 "/resolution",
                 "missing_field",
                 "a resolution is required to close a task",
             ));
         }
-        (false, Some(_)) => {
+        (TaskState::Open, Some(_)) => {
             return Err(Error::field("/resolution", "not_allowed", "only a closed task has a resolution"));
         }
-        (false, None) => None,
+        (TaskState::Open, None) => None,
     };
-    let leaves_closed = matches!(from, "done" | "cancelled");
-    if from == to || (leaves_closed && !matches!(to, "todo" | "in_progress")) {
-        return Err(Error::Conflict(format!("a task cannot go from {from} to {to}")));
+    let leaves_closed = workflow.status(from).is_some_and(|from| from.category.state() == TaskState::Closed);
+    if from == to.name || (leaves_closed && !reopens(workflow, to)) {
+        return Err(Error::Conflict(format!("a task cannot go from {from} to {}", to.name)));
     }
-    Ok(Move { to, category, resolution })
+    Ok(Move { to: to.clone(), resolution })
+}
+
+fn reopens(workflow: &Workflow, to: &Status) -> bool {
+    [StatusCategory::Todo, StatusCategory::InProgress]
+        .into_iter()
+        .any(|category| workflow.statuses.iter().find(|status| status.category == category) == Some(to))
 }
 
 /// A fault that lists the words that would do.
@@ -75,23 +76,49 @@ mod tests {
 
     #[test]
     fn only_reopening_leaves_a_closed_task() {
-        let statuses: Vec<&str> = STATUSES.iter().map(|(status, _)| *status).collect();
-        for from in &statuses {
-            for to in &statuses {
-                let resolution = matches!(*to, "done" | "cancelled").then_some("done");
+        let standard = Workflow::standard();
+        for from in &standard.statuses {
+            for to in &standard.statuses {
+                let (from, to) = (from.name.as_str(), to.name.as_str());
+                let resolution = matches!(to, "done" | "cancelled").then_some("done");
                 let legal = from != to
-                    && (!matches!(*from, "done" | "cancelled") || matches!(*to, "todo" | "in_progress"));
-                assert_eq!(check_move(from, to, resolution).is_ok(), legal, "{from} to {to}");
+                    && (!matches!(from, "done" | "cancelled") || matches!(to, "todo" | "in_progress"));
+                assert_eq!(check_move(standard, from, to, resolution).is_ok(), legal, "{from} to {to}");
             }
         }
     }
 
     #[test]
     fn closing_needs_a_known_resolution_and_opening_none() {
-        assert!(matches!(check_move("todo", "done", None), Err(Error::Invalid(_))));
-        assert!(matches!(check_move("todo", "done", Some("because")), Err(Error::Invalid(_))));
-        assert!(matches!(check_move("todo", "in_progress", Some("done")), Err(Error::Invalid(_))));
-        assert!(matches!(check_move("todo", "nowhere", None), Err(Error::Invalid(_))));
-        assert_eq!(check_move("todo", "cancelled", Some("wont_do")).unwrap().resolution, Some("wont_do"));
+        let check = |to: &str, resolution| check_move(Workflow::standard(), "todo", to, resolution);
+        assert!(matches!(check("done", None), Err(Error::Invalid(_))));
+        assert!(matches!(check("done", Some("because")), Err(Error::Invalid(_))));
+        assert!(matches!(check("in_progress", Some("done")), Err(Error::Invalid(_))));
+        assert!(matches!(check("nowhere", None), Err(Error::Invalid(_))));
+        assert_eq!(check("cancelled", Some("wont_do")).unwrap().resolution.as_deref(), Some("wont_do"));
+    }
+
+    #[test]
+    fn a_project_may_call_them_otherwise() {
+        let status = |name: &str, category| Status { name: name.to_owned(), category };
+        let workflow = Workflow {
+            statuses: vec![
+                status("inbox", StatusCategory::Backlog),
+                status("next", StatusCategory::Todo),
+                status("later", StatusCategory::Todo),
+                status("shipped", StatusCategory::Done),
+            ],
+            ..Workflow::standard().clone()
+        };
+        assert_eq!(first(&workflow).name, "inbox");
+        assert!(check_move(&workflow, "inbox", "shipped", Some("done")).is_ok());
+        assert!(check_move(&workflow, "shipped", "next", None).is_ok());
+        for not in ["later", "inbox", "shipped"] {
+            let resolution = (not == "shipped").then_some("done");
+            assert!(
+                matches!(check_move(&workflow, "shipped", not, resolution), Err(Error::Conflict(_))),
+                "{not}"
+            );
+        }
     }
 }
