@@ -1,4 +1,4 @@
-//! What operators look after: the dead letters.
+//! What operators look after: the dead letters, and what was done by whom.
 
 use std::str::FromStr;
 
@@ -8,10 +8,11 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
-use taskpost_common::{DeadLetterId, EventId};
-use taskpost_store::{dead_letters::LetterFilter, idempotency::StoredAnswer};
-use taskpost_tracker::{Discard, Letter, Once, Redrive};
+use taskpost_common::{DeadLetterId, EventId, UserId};
+use taskpost_store::{audit::AuditFilter, dead_letters::LetterFilter, idempotency::StoredAnswer};
+use taskpost_tracker::{AuditRecord, Discard, Letter, Once, Redrive};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use super::{
     app::Shared,
@@ -77,6 +78,47 @@ pub(crate) struct LetterKeys {
     limit: Limit,
     /// From an earlier page of the same list.
     cursor: Option<String>,
+}
+
+/// Keys of the audit log.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AuditKeys {
+    /// What this user did.
+    actor_id: Option<UserId>,
+    /// This action.
+    #[param(value_type = Option<String>, example = "user.role_changed")]
+    action: Option<Parsed<Word>>,
+    /// What was done to this thing.
+    subject_id: Option<Uuid>,
+    /// How many, 50 when not said.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Limit,
+    /// From an earlier page of the same list.
+    cursor: Option<String>,
+}
+
+/// List who did what
+///
+/// To accounts, rights and settings, newest first.
+#[utoipa::path(
+    get, path = "/admin/audit-log", tag = "admin", params(AuditKeys),
+    responses((status = 200, description = "A page of the audit log.", body = Listed<AuditRecord>))
+)]
+pub(crate) async fn list_audit_log(
+    State(api): State<Shared>,
+    Admin(caller): Admin,
+    Query(keys): Query<AuditKeys>,
+    uri: Uri,
+) -> Result<Response> {
+    let page = pages::request(&keys.limit, keys.cursor);
+    let filter = AuditFilter {
+        actor_id: keys.actor_id,
+        action: keys.action.map(|Parsed(Word(action))| action),
+        subject_id: keys.subject_id,
+    };
+    pages::by_cursor(&uri, api.app.tracker.audit_log(&caller, filter, page).await?)
 }
 
 /// List dead letters

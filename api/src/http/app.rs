@@ -152,8 +152,8 @@ fn cors(origins: &[String]) -> CorsLayer {
     ];
     let exposed = exposed.into_iter().map(HeaderName::from_static);
     let exposed = exposed.chain([header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER]);
-    let accepted =
-        ["idempotency-key", "prefer", "traceparent", "x-request-id"].into_iter().map(HeaderName::from_static);
+    let accepted = ["after-event", "idempotency-key", "prefer", "traceparent", "x-request-id"];
+    let accepted = accepted.into_iter().map(HeaderName::from_static);
     let accepted = accepted.chain([
         header::AUTHORIZATION,
         header::CONTENT_TYPE,

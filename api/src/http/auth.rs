@@ -1,19 +1,13 @@
-//! Accounts and sessions.
+//! Registering, logging in and out.
 
-use axum::{
-    extract::State,
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
-use taskpost_common::user::User;
+use axum::{extract::State, http::StatusCode, response::Response};
 use taskpost_tracker::{LoggedIn, Login, RefreshInput, Register};
 
 use super::{
     app::Shared,
-    conditions,
     extract::{Json, Member, Visitor},
     problem::Result,
-    reply::{Reply, version_tag},
+    reply::Reply,
 };
 
 /// Make an account
@@ -69,18 +63,4 @@ pub(crate) async fn refresh(
 pub(crate) async fn logout(State(api): State<Shared>, Member(caller): Member) -> Result<Response> {
     let event = api.app.tracker.logout(&caller).await?;
     Ok(Reply::empty(StatusCode::NO_CONTENT).event(event).done())
-}
-
-/// Show one's own account
-#[utoipa::path(get, path = "/me", tag = "auth", responses(
-    (status = 200, description = "The account.", body = User),
-    (status = 304, description = "It is as If-None-Match names it.")
-))]
-pub(crate) async fn me(
-    State(api): State<Shared>,
-    Member(caller): Member,
-    headers: HeaderMap,
-) -> Result<Response> {
-    let user = api.app.tracker.me(&caller).await?;
-    conditions::show(&headers, &version_tag(user.version), &user)
 }

@@ -1,4 +1,4 @@
-//! The document of this interface, and a page to read and try it.
+//! The documents of this interface and of its events, and a page to read and try it.
 
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ use super::{
     reply::Reply,
 };
 
+mod asyncapi;
+
 /// What the page needs: its own scripts and styles, and requests to this instance.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -26,6 +28,17 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 )]
 pub(crate) async fn openapi_document(State(api): State<Shared>) -> Response {
     Reply::text(StatusCode::OK, api.document.clone()).done()
+}
+
+/// Read what the events are
+///
+/// Their topics, types and schemas, as an AsyncAPI document.
+#[utoipa::path(
+    get, path = "/asyncapi.json", tag = "docs",
+    responses((status = 200, description = "The AsyncAPI document.", body = Object))
+)]
+pub(crate) async fn asyncapi_document() -> Response {
+    Reply::text(StatusCode::OK, asyncapi::document()).done()
 }
 
 /// Go to the page of this document

@@ -16,9 +16,14 @@ use utoipa::{
 
 use super::{Access, Input, Limit, Route};
 
-const TAGS: [(&str, &str); 8] = [
-    ("auth", "Accounts and sessions."),
+const TAGS: [(&str, &str); 13] = [
+    ("auth", "Registering, logging in and out."),
+    ("account", "One's own account: its sessions, password and tokens."),
+    ("users", "Who there is."),
+    ("projects", "Where people work together, and how."),
     ("tasks", "What is to be done."),
+    ("comments", "What is said of tasks and posts."),
+    ("posts", "Updates of projects, and news."),
     ("events", "What happened, in order."),
     ("notifications", "What one is told."),
     ("webhooks", "Where events are sent."),
@@ -126,10 +131,8 @@ fn complete(operation: &mut Operation, row: &Route) {
 fn failures(row: &Route) -> Vec<Code> {
     let mut codes = vec![Code::Internal, Code::Unavailable];
     if row.access != Access::Anyone {
-        codes.push(Code::Unauthenticated);
-    }
-    if row.access == Access::Admin || row.method == Method::DELETE {
-        codes.push(Code::Forbidden);
+        // A token for machines may lack the scope, whoever else may call.
+        codes.extend([Code::Unauthenticated, Code::Forbidden]);
     }
     if row.limit != Limit::None {
         codes.push(Code::RateLimited);
@@ -149,7 +152,7 @@ fn failures(row: &Route) -> Vec<Code> {
         Input::None => {}
     }
     if takes_if_match(row) {
-        codes.extend([Code::PreconditionFailed, Code::BadRequest]);
+        codes.extend([Code::PreconditionFailed, Code::Conflict, Code::BadRequest]);
     }
     if takes_key(row) {
         codes.extend([Code::Conflict, Code::BadRequest]);
@@ -157,7 +160,7 @@ fn failures(row: &Route) -> Vec<Code> {
     if row.limit == Limit::Auth || row.path == "/metrics" {
         codes.extend([Code::Unauthenticated, Code::NotFound]);
     }
-    if row.path == "/auth/register" || row.path == "/webhooks" {
+    if ["/auth/register", "/webhooks", "/me/tokens", "/me/password"].contains(&row.path) {
         codes.push(Code::Conflict);
     }
     codes
@@ -165,15 +168,19 @@ fn failures(row: &Route) -> Vec<Code> {
 
 /// Every authenticated POST but those whose answer holds a secret.
 fn takes_key(row: &Route) -> bool {
-    let secret =
-        row.path.starts_with("/auth/") || row.path == "/webhooks" || row.path.ends_with("/rotate-secret");
+    let secret = row.path.starts_with("/auth/")
+        || ["/webhooks", "/me/tokens"].contains(&row.path)
+        || row.path.ends_with("/rotate-secret");
     row.method == Method::POST && row.access != Access::Anyone && !secret
 }
 
 /// Changes of what has an ETag.
 fn takes_if_match(row: &Route) -> bool {
-    let tagged = row.path.starts_with("/tasks/{id}") || row.path == "/webhooks/{id}";
-    tagged && row.method != Method::GET
+    let tagged = row.path.starts_with("/tasks/{id}") && row.path != "/tasks/{id}/comments"
+        || ["/me", "/users/{id}", "/users/{id}/roles"].contains(&row.path)
+        || ["/webhooks/{id}", "/comments/{id}", "/posts/{id}"].contains(&row.path)
+        || row.path.starts_with("/projects/{id}") && row.method != Method::POST;
+    tagged && row.method != Method::GET && !row.path.contains("/watch")
 }
 
 fn problem(title: &str) -> RefOr<utoipa::openapi::Response> {

@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
-use taskpost_tracker::{Caller, Error, OnceKey, RequestInfo};
+use taskpost_tracker::{Caller, Error, OnceKey, RequestInfo, TaskName};
 
 use super::{
     app::Shared,
@@ -51,7 +51,9 @@ impl FromRequestParts<Shared> for Visitor {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self> {
         match &arrived(parts)?.party {
             Party::Unknown(info) => Ok(Self(info.clone())),
-            Party::Known(caller) => Ok(Self(RequestInfo { cause: caller.cause.clone() })),
+            Party::Known(caller) => {
+                Ok(Self(RequestInfo { cause: caller.cause.clone(), ..RequestInfo::default() }))
+            }
         }
     }
 }
@@ -123,9 +125,51 @@ impl<T: FromStr> FromRequestParts<Shared> for Id<T> {
         let nothing = || ApiError::not_found("there is nothing of this id");
         let params = RawPathParams::from_request_parts(parts, api).await.map_err(|_| nothing())?;
         let text = params.iter().find(|(name, _)| *name == "id").map(|(_, text)| text);
-        // Other spellings of a UUID are refused, so that one thing has one address.
-        let id = text.filter(|text| text.len() == 36).and_then(|text| text.parse().ok());
-        id.map(Self).ok_or_else(nothing)
+        text.and_then(id_of).map(Self).ok_or_else(nothing)
+    }
+}
+
+/// Both ids in the path, in their order.
+pub(crate) struct Ids<A, B>(pub(crate) A, pub(crate) B);
+
+impl<A: FromStr, B: FromStr> FromRequestParts<Shared> for Ids<A, B> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self> {
+        let nothing = || ApiError::not_found("there is nothing of these ids");
+        let params = RawPathParams::from_request_parts(parts, api).await.map_err(|_| nothing())?;
+        let mut texts = params.iter().map(|(_, text)| text);
+        let ids = texts.next().and_then(id_of).zip(texts.next().and_then(id_of));
+        ids.map(|(first, second)| Self(first, second)).ok_or_else(nothing)
+    }
+}
+
+/// The id in the path and the name behind it.
+pub(crate) struct Named<A>(pub(crate) A, pub(crate) String);
+
+impl<A: FromStr> FromRequestParts<Shared> for Named<A> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self> {
+        let nothing = || ApiError::not_found("there is nothing of this id and name");
+        let params = RawPathParams::from_request_parts(parts, api).await.map_err(|_| nothing())?;
+        let mut texts = params.iter().map(|(_, text)| text);
+        let named = texts.next().and_then(id_of).zip(texts.next());
+        named.map(|(id, name)| Self(id, name.to_owned())).ok_or_else(nothing)
+    }
+}
+
+/// The task in the path, by its id or its key.
+pub(crate) struct TaskParam(pub(crate) TaskName);
+
+impl FromRequestParts<Shared> for TaskParam {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self> {
+        let nothing = || ApiError::not_found("there is no task of this id or key");
+        let params = RawPathParams::from_request_parts(parts, api).await.map_err(|_| nothing())?;
+        let name = params.iter().next().and_then(|(_, text)| text.parse().ok());
+        name.map(Self).ok_or_else(nothing)
     }
 }
 
@@ -186,6 +230,11 @@ fn preferences(line: &str) -> impl Iterator<Item = &str> {
         });
         bare.then_some(name.trim())
     })
+}
+
+/// Other spellings of a UUID are refused, so that one thing has one address.
+fn id_of<T: FromStr>(text: &str) -> Option<T> {
+    if text.len() == 36 { text.parse().ok() } else { None }
 }
 
 /// Method and path; a path with and without the version is one route.

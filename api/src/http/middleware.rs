@@ -6,13 +6,14 @@ use std::{future::Future, num::NonZeroU32, panic::AssertUnwindSafe, pin::Pin, sy
 use axum::{
     extract::Request,
     handler::Handler,
-    http::{HeaderMap, header},
+    http::{HeaderMap, Method, header},
     response::{IntoResponse, Response},
 };
 use futures::FutureExt as _;
 use taskpost_common::{
     Cause,
     problem::{Code, FieldError},
+    token::{Scope, Scopes},
 };
 use taskpost_ports::limiter::{LimitClass, LimitKey};
 use taskpost_tracker::{Caller, Error, Identity, RequestInfo};
@@ -33,6 +34,8 @@ use crate::rate_limit::{address_key, client_ip};
 const MAX_URI: usize = 8 * 1024;
 /// The most header fields.
 const MAX_HEADERS: usize = 100;
+/// The longest name of what calls, in characters.
+const MAX_USER_AGENT: usize = 200;
 /// How long a handler may take once the body is there.
 const TIME: Duration = Duration::from_secs(10);
 
@@ -82,7 +85,7 @@ pub(super) async fn guard(work: impl Future<Output = Response>) -> Response {
 /// Lets the request pass to its handler, with its caller known and its body read.
 async fn admit(api: &Api, row: &Route, request: Request, visit: &mut Visit) -> Result<Request> {
     check_size(&request)?;
-    let caller = identify(api, row, &request);
+    let caller = identify(api, row, request.headers()).await;
     if let Ok(Some(identity)) = &caller {
         visit.user_id = Some(identity.user_id);
     }
@@ -94,7 +97,7 @@ async fn admit(api: &Api, row: &Route, request: Request, visit: &mut Visit) -> R
     check_query(row, &request)?;
     let (mut parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, row.input).await?;
-    parts.extensions.insert(Arrived { party: party(caller, visit), body });
+    parts.extensions.insert(Arrived { party: party(caller, visit, &parts.headers), body });
     Ok(Request::from_parts(parts, axum::body::Body::empty()))
 }
 
@@ -110,11 +113,12 @@ pub(super) fn check_size(request: &Request) -> Result<()> {
 }
 
 /// Who calls.
-fn identify(api: &Api, row: &Route, request: &Request) -> Result<Option<Identity>> {
-    match row.access {
-        Access::Anyone => Ok(None),
-        Access::Member | Access::Admin => authenticate(api, request.headers()).map(Some),
+async fn identify(api: &Api, row: &Route, headers: &HeaderMap) -> Result<Option<Identity>> {
+    if row.access == Access::Anyone {
+        return Ok(None);
     }
+    let token = bearer(headers).ok_or(Error::Unauthenticated)?;
+    Ok(Some(api.app.tracker.authenticate(token).await?))
 }
 
 /// Who is counted. A bad token counts against its address, so that nobody can guess without limit.
@@ -125,18 +129,29 @@ fn limit_key(api: &Api, request: &Request, caller: &Result<Option<Identity>>) ->
     }
 }
 
+/// What the row asks of a caller before a handler looks closer.
 fn let_in(row: &Route, caller: Option<Identity>) -> Result<Option<Identity>> {
-    match &caller {
-        Some(identity) if row.access == Access::Admin && !identity.roles.is_admin() => {
-            Err(Error::Forbidden("this needs the role admin").into())
-        }
-        _ => Ok(caller),
+    let Some(identity) = &caller else { return Ok(None) };
+    if identity.scopes.as_ref().is_some_and(|scopes| !row.is_within(scopes)) {
+        return Err(ApiError::new(Code::Forbidden, lack(row)));
     }
+    if row.access == Access::Admin && !identity.roles.is_admin() {
+        return Err(Error::Forbidden("this needs the role admin").into());
+    }
+    Ok(caller)
 }
 
-fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Identity> {
-    let token = bearer(headers).ok_or(Error::Unauthenticated)?;
-    Ok(api.app.tracker.authenticate(token)?)
+/// What a token for machines lacks that may not be used for a row.
+fn lack(row: &Route) -> &'static str {
+    match row.access {
+        Access::Person => "tokens for machines do not reach the account itself; log in for this",
+        Access::Admin => "this needs a token with the scope admin",
+        _ if row.method == Method::GET => "this needs a token with the scope read",
+        _ if row.is_within(&Scopes::from(vec![Scope::TasksCreate])) => {
+            "this needs a token with the scope tasks:create or write"
+        }
+        _ => "this needs a token with the scope write",
+    }
 }
 
 /// The token of the one Authorization header.
@@ -167,14 +182,22 @@ pub(super) fn check_query(row: &Route, request: &Request) -> Result<()> {
     ))
 }
 
-fn party(caller: Option<Identity>, visit: &Visit) -> Party {
+fn party(caller: Option<Identity>, visit: &Visit, headers: &HeaderMap) -> Party {
     let (correlation_id, traceparent) = (visit.trace.correlation_id, Some(visit.trace.traceparent.clone()));
     match caller {
         Some(identity) => Party::Known(Caller::new(identity, correlation_id, traceparent)),
         None => Party::Unknown(RequestInfo {
             cause: Cause { actor_id: None, correlation_id, causation_id: None, traceparent },
+            user_agent: user_agent(headers),
         }),
     }
+}
+
+/// What calls, as it names itself, in one line.
+fn user_agent(headers: &HeaderMap) -> String {
+    let Some(value) = headers.get(header::USER_AGENT) else { return String::new() };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    text.chars().filter(|c| !c.is_control()).take(MAX_USER_AGENT).collect()
 }
 
 #[cfg(test)]
@@ -186,6 +209,19 @@ mod tests {
         assert_eq!(guard(async { panic!("a test") }).await.status(), 500);
         assert_eq!(guard(std::future::pending()).await.status(), 503);
         assert_eq!(guard(async { Response::default() }).await.status(), 200);
+    }
+
+    #[test]
+    fn a_user_agent_is_one_short_line() {
+        let named = |value: &[u8]| {
+            let value = header::HeaderValue::from_bytes(value).unwrap();
+            user_agent(&HeaderMap::from_iter([(header::USER_AGENT, value)]))
+        };
+        assert_eq!(named(b"curl/8.5.0"), "curl/8.5.0");
+        assert_eq!(named("a\tü\u{85}b".as_bytes()), "aüb");
+        assert_eq!(named(b"\xff"), "\u{fffd}");
+        assert_eq!(named("ü".repeat(300).as_bytes()), "ü".repeat(MAX_USER_AGENT));
+        assert_eq!(user_agent(&HeaderMap::new()), "");
     }
 
     #[test]

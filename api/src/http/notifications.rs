@@ -6,21 +6,20 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
-use taskpost_common::problem::{Code, FieldError};
 use taskpost_common::{
     EventId, NotificationId,
     notification::{Notification, NotificationType, Reason},
 };
 use taskpost_store::{idempotency::StoredAnswer, notifications::InboxFilter};
-use taskpost_tracker::{InboxPage, MarkNotification, Once};
+use taskpost_tracker::{MarkNotification, Once};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     app::Shared,
     extract::{Id, Json, Key, Member, Query},
-    pages::{self, Listed},
-    problem::{ApiError, Result},
-    query::{AnyOf, Limit, Number, Parsed},
+    pages::{self, Listed, Numbering, PageNumber},
+    problem::Result,
+    query::{AnyOf, Limit, Parsed},
     reply::{self, Reply},
 };
 
@@ -46,7 +45,7 @@ pub(crate) struct InboxKeys {
     cursor: Option<String>,
     /// A page by its number, from 1, in place of a cursor; the answer has `total`.
     #[param(value_type = Option<u32>, minimum = 1)]
-    page: Option<Parsed<Number<1, { u32::MAX }>>>,
+    page: Option<PageNumber>,
     /// How many are on a numbered page, 50 when not said.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     per_page: Option<Limit>,
@@ -65,37 +64,12 @@ pub(crate) async fn list_notifications(
     Query(keys): Query<InboxKeys>,
     uri: Uri,
 ) -> Result<Response> {
-    let numbered = numbered(&keys)?;
-    let filter = InboxFilter {
-        unread: keys.unread.map(|Parsed(unread)| unread),
-        kinds: keys.types.0,
-        reasons: keys.reason.0,
-    };
-    let Some((page, per_page)) = numbered else {
-        let page = pages::request(&keys.limit.unwrap_or_default(), keys.cursor);
-        return pages::by_cursor(
-            &uri,
-            api.app.tracker.inbox(&caller, filter, InboxPage::Cursor(page)).await?,
-        );
-    };
-    let found = api.app.tracker.inbox(&caller, filter, InboxPage::Numbered { page, per_page }).await?;
-    pages::by_number(&uri, page, per_page, found)
-}
-
-/// Number and size of a numbered page. It cannot also have a cursor.
-fn numbered(keys: &InboxKeys) -> Result<Option<(u32, usize)>> {
-    if keys.page.is_none() && keys.per_page.is_none() {
-        return Ok(None);
-    }
-    for (key, given) in [("cursor", keys.cursor.is_some()), ("limit", keys.limit.is_some())] {
-        if given {
-            let error =
-                FieldError::new(format!("?{key}"), "invalid_value", "does not go with page and per_page");
-            return Err(ApiError::at(Code::BadRequest, error));
-        }
-    }
-    let page = keys.page.as_ref().map_or(1, |Parsed(Number(page))| *page);
-    Ok(Some((page, keys.per_page.as_ref().map_or_else(|| Limit::default().get(), Limit::get))))
+    let InboxKeys { unread, types, reason, limit, cursor, page, per_page } = keys;
+    let paging = Numbering { limit, cursor, page, per_page }.paging()?;
+    let filter =
+        InboxFilter { unread: unread.map(|Parsed(unread)| unread), kinds: types.0, reasons: reason.0 };
+    let found = api.app.tracker.inbox(&caller, filter, paging.clone()).await?;
+    pages::as_asked(&uri, &paging, found)
 }
 
 /// A count.

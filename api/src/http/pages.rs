@@ -4,11 +4,16 @@ use axum::{
     http::{StatusCode, Uri, header},
     response::Response,
 };
-use serde::Serialize;
-use taskpost_tracker::{Page, PageRequest};
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use taskpost_common::problem::{Code, FieldError};
+use taskpost_tracker::{Page, PageRequest, Paging};
+use utoipa::{IntoParams, ToSchema};
 
-use super::{problem::Result, query::Limit, reply::Reply};
+use super::{
+    problem::{ApiError, Result},
+    query::{Limit, Number, Parsed},
+    reply::Reply,
+};
 
 /// A page of a list.
 #[derive(Serialize, ToSchema)]
@@ -41,9 +46,58 @@ pub(crate) struct Place {
     prev_cursor: Option<String>,
 }
 
+/// Keys of a list that has no filter.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageKeys {
+    /// How many, 50 when not said.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    pub(crate) limit: Limit,
+    /// From an earlier page of the same list.
+    pub(crate) cursor: Option<String>,
+}
+
 /// The page that a query asks for.
 pub(crate) fn request(limit: &Limit, cursor: Option<String>) -> PageRequest {
     PageRequest { limit: limit.get(), cursor }
+}
+
+/// The number of a page, from 1.
+pub(crate) type PageNumber = Parsed<Number<1, { u32::MAX }>>;
+
+/// The keys of a list that can be walked by cursor and by number. Each such query has these four.
+pub(crate) struct Numbering {
+    pub(crate) limit: Option<Limit>,
+    pub(crate) cursor: Option<String>,
+    pub(crate) page: Option<PageNumber>,
+    pub(crate) per_page: Option<Limit>,
+}
+
+impl Numbering {
+    /// The page that they ask for. A numbered one cannot also have a cursor.
+    pub(crate) fn paging(self) -> Result<Paging> {
+        if self.page.is_none() && self.per_page.is_none() {
+            return Ok(Paging::Cursor(request(&self.limit.unwrap_or_default(), self.cursor)));
+        }
+        for (key, given) in [("cursor", self.cursor.is_some()), ("limit", self.limit.is_some())] {
+            if given {
+                let detail = "does not go with page and per_page";
+                let error = FieldError::new(format!("?{key}"), "invalid_value", detail);
+                return Err(ApiError::at(Code::BadRequest, error));
+            }
+        }
+        let page = self.page.map_or(1, |Parsed(Number(page))| page);
+        Ok(Paging::Numbered { page, per_page: self.per_page.unwrap_or_default().get() })
+    }
+}
+
+/// A page by cursor or by number, as it was asked for.
+pub(crate) fn as_asked<T: Serialize>(uri: &Uri, paging: &Paging, page: Page<T>) -> Result<Response> {
+    match paging {
+        Paging::Cursor(_) => by_cursor(uri, page),
+        Paging::Numbered { page: number, per_page } => by_number(uri, *number, *per_page, page),
+    }
 }
 
 /// A page by cursor.
@@ -54,12 +108,7 @@ pub(crate) fn by_cursor<T: Serialize>(uri: &Uri, page: Page<T>) -> Result<Respon
 }
 
 /// A page by number, from 1.
-pub(crate) fn by_number<T: Serialize>(
-    uri: &Uri,
-    number: u32,
-    per_page: usize,
-    page: Page<T>,
-) -> Result<Response> {
+fn by_number<T: Serialize>(uri: &Uri, number: u32, per_page: usize, page: Page<T>) -> Result<Response> {
     let total = page.total.unwrap_or_default();
     let per_page = i64::try_from(per_page).unwrap_or(i64::MAX).max(1);
     let pages = total / per_page + i64::from(total % per_page > 0);
@@ -69,6 +118,11 @@ pub(crate) fn by_number<T: Serialize>(
         &Listed { total: Some(total), total_pages: Some(pages), ..Listed::new(page.data, Place::default()) },
         &links_text(uri, "page", [("next", next), ("prev", previous)]),
     )
+}
+
+/// A list that is one page.
+pub(crate) fn whole<T: Serialize>(data: Vec<T>) -> Result<Response> {
+    answer(&Listed::new(data, Place::default()), "")
 }
 
 /// Items of a log, which has no last page: `next` is where to go on.

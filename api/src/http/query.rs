@@ -159,6 +159,21 @@ impl FromStr for Word {
     }
 }
 
+/// The words of a search, in lower case, without what is neither a letter nor a digit.
+#[derive(Clone, Debug)]
+pub(crate) struct SearchWords(pub(crate) Vec<String>);
+
+impl FromStr for SearchWords {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> std::result::Result<Self, &'static str> {
+        let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        let words: Vec<String> = words.map(str::to_lowercase).collect();
+        let good = (1..=10).contains(&words.len()) && text.len() <= 200;
+        if good { Ok(Self(words)) } else { Err("must be 1 to 10 words, of at most 200 bytes") }
+    }
+}
+
 /// A point in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Time(pub(crate) DateTime<Utc>);

@@ -1,7 +1,11 @@
 //! What a row of the route table says, and the macro that makes everything of it.
 
 use axum::http::Method;
+use taskpost_common::token::{Scope, Scopes};
 use taskpost_ports::limiter::LimitClass;
+
+/// Where tasks are made.
+const CREATION: [&str; 3] = ["/tasks", "/tasks/batch", "/projects/{id}/tasks"];
 
 /// A row of the route table.
 #[derive(Debug)]
@@ -42,15 +46,31 @@ pub enum Limit {
     None,
 }
 
-/// Who may call a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who may call a route: this table is the permission table, and the tracker holds to it. Admins may call every one but
+/// those of somebody's own account. What one may not know of is 404, what one knows of and may not do is 403.
+///
+/// From [`Access::Viewer`] on it is about a project, or a thing in one; each holds for the roles after it too. Outside
+/// projects a personal task is its reporter's and assignee's, and news of the organisation is everyone's to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// Everybody; a token is not looked at.
     Anyone,
     /// Whoever has a good token.
     Member,
+    /// Whoever is logged in: tokens for machines do not reach the account itself, nor send on what its owner sees.
+    Person,
     /// Members with the role admin.
     Admin,
+    /// Who may read it: everyone in the project, and everyone at all when the project is internal.
+    Viewer,
+    /// Members of the project who are more than viewers.
+    Worker,
+    /// Who wrote it, as long as they are a worker there, and maintainers.
+    Author,
+    /// Maintainers of the project.
+    Maintainer,
+    /// Owners of the project.
+    Owner,
 }
 
 /// What a route reads besides its path. Anything else in a request is refused.
@@ -99,6 +119,18 @@ impl Route {
         match self.place {
             Place::Versioned => format!("/v1{}", self.path),
             Place::Root => self.path.to_owned(),
+        }
+    }
+
+    /// Whether a token with these scopes may be used for it.
+    pub fn is_within(&self, scopes: &Scopes) -> bool {
+        let makes_tasks = self.method == Method::POST && CREATION.contains(&self.path);
+        match self.access {
+            Access::Anyone => true,
+            Access::Person => false,
+            Access::Admin => scopes.has(Scope::Admin),
+            _ if self.method == Method::GET => scopes.has(Scope::Read),
+            _ => scopes.has(Scope::Write) || (makes_tasks && scopes.has(Scope::TasksCreate)),
         }
     }
 

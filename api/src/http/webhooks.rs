@@ -5,35 +5,20 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
-use serde::Deserialize;
 use taskpost_common::{EndpointId, EventId};
 use taskpost_store::idempotency::StoredAnswer;
 use taskpost_tracker::{
     CreateWebhook, Once, PatchWebhook, TestDelivery, Webhook, WebhookAttempt, WebhookWithSecret,
 };
-use utoipa::IntoParams;
 
 use super::{
     app::Shared,
     conditions::{self, IfMatch},
     extract::{Id, Json, Key, Member, Query},
-    pages::{self, Listed},
+    pages::{self, Listed, PageKeys},
     problem::Result,
-    query::Limit,
     reply::{self, Reply, version_tag},
 };
-
-/// Keys of a list that has no filter.
-#[derive(Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct PageKeys {
-    /// How many, 50 when not said.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
-    limit: Limit,
-    /// From an earlier page of the same list.
-    cursor: Option<String>,
-}
 
 /// List one's webhooks
 #[utoipa::path(
