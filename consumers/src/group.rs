@@ -20,8 +20,8 @@ pub trait Group: Send + Sync + 'static {
     /// What [`Group::plan`] decided.
     type Plan: Send;
 
-    /// Whether events of this type concern the group. The others are neither decoded nor handed over.
-    fn wants(&self, type_name: &str) -> bool;
+    /// Whether an event concerns the group, by its envelope alone. The others are neither decoded nor handed over.
+    fn wants(&self, envelope: &Envelope) -> bool;
 
     /// Reads what is needed and decides, before the transaction begins. `None` when there is nothing to write: then
     /// no transaction is needed, and the same events may be asked about again after a restart.
@@ -94,14 +94,14 @@ pub enum ApplyError {
     Refused(String),
 }
 
-/// Decodes an event if the group wants its type. A type that nobody has registered cannot be judged, so it is an error
+/// Decodes an event if the group wants it. A type that nobody has registered cannot be judged, so it is an error
 /// for every group.
 pub(crate) fn decode<G: Group>(group: &G, envelope: &Envelope) -> Result<Option<Event>, DecodeError> {
     let name = envelope.type_name.as_str();
     if !Event::TYPES.contains(&name) {
         return Err(DecodeError::UnknownType(name.to_owned()));
     }
-    if group.wants(name) { envelope.decode().map(Some) } else { Ok(None) }
+    if group.wants(envelope) { envelope.decode().map(Some) } else { Ok(None) }
 }
 
 #[cfg(test)]
@@ -117,8 +117,8 @@ mod tests {
         const NAME: &'static str = "logins";
         type Plan = ();
 
-        fn wants(&self, type_name: &str) -> bool {
-            type_name == "user.logged_in"
+        fn wants(&self, envelope: &Envelope) -> bool {
+            envelope.type_name == "user.logged_in"
         }
 
         async fn plan(&self, _: &mut Session, _: &[Decoded]) -> Result<Option<()>, ApplyError> {

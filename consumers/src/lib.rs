@@ -14,6 +14,8 @@ pub mod ingestion;
 mod outage;
 pub mod redrive;
 pub mod relay;
+mod reminders;
+pub mod replay;
 pub mod runner;
 pub mod sequencer;
 mod standing;
@@ -28,12 +30,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use group::{Applied, ApplyError, Decoded, Group};
-use groups::{Notifier, Webhooks};
+use groups::{Notifier, Projections, Webhooks};
 pub use runner::Runner;
 pub use standing::Standing;
 
 /// The consumer groups that read the log.
-pub const GROUPS: &[&str] = &[Notifier::NAME, Webhooks::NAME];
+pub const GROUPS: &[&str] = &[Notifier::NAME, Webhooks::NAME, Projections::NAME];
 
 /// Consumers see everything; whom they tell is decided for each recipient.
 const EVERYTHING: Viewer = Viewer { user_id: UserId(Uuid::nil()), admin: true };
@@ -65,11 +67,13 @@ impl Consumers {
         }
         self.start_group(Notifier::new(self.clock.clone()), tasks, stop);
         self.start_group(Webhooks::new(self.clock.clone()), tasks, stop);
+        self.start_group(Projections, tasks, stop);
         if let Some(ingest) = self.log.ingest() {
             tasks.spawn(ingestion::run(self.clone(), ingest.clone(), stop.clone()));
         }
         tasks.spawn(ingestion::redrive::run(self.clone(), stop.clone()));
         tasks.spawn(gauges::run(self.clone(), GROUPS, stop.clone()));
+        tasks.spawn(reminders::run(self.clone(), stop.clone()));
         tasks.spawn(housekeeping::run(self, stop.clone()));
     }
 

@@ -12,14 +12,14 @@ use std::{future::Future, time::Duration};
 use futures::future::join_all;
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 use serde_json::{Value, json};
-use taskpost_common::{Clock, Position, UserId, config::Kafka};
+use taskpost_common::{Clock, Position, config::Kafka};
 use taskpost_consumers::{Consumers, ingestion};
 use taskpost_ports::{Log, Wakes};
 use taskpost_store::{
-    Db, Session, Viewer,
+    Db, Session,
     dead_letters::{self, DeadLetter, LetterFilter},
     events,
-    tasks::{self, TaskFilter, TaskOrder},
+    tasks::{self, TaskFilter, TaskOrder, Within},
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -217,13 +217,19 @@ impl Stage {
             task_type: Vec::new(),
             assignee_id: Vec::new(),
             reporter_id: Vec::new(),
+            category_id: Vec::new(),
+            label: Vec::new(),
+            words: Vec::new(),
+            due_from: None,
+            due_before: None,
             created_from: None,
             created_before: None,
             order: TaskOrder::CreatedAt,
             descending: false,
         };
-        let admin = Viewer { user_id: UserId(Uuid::nil()), admin: true };
-        let tasks = tasks::list(&mut self.reader().await, admin, &everything, None, 100_000).await.unwrap();
+        let tasks = tasks::list(&mut self.reader().await, Within::Everything, &everything, None, 100_000)
+            .await
+            .unwrap();
         tasks.into_iter().map(|task| task.id.to_string()).collect()
     }
 

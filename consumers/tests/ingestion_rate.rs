@@ -60,7 +60,8 @@ async fn remove_topics(name: &str) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", settings(name).brokers);
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    let topics = ["identity", "work", "delivery", "ingest", "dlq"].map(|topic| format!("{name}.{topic}"));
+    let topics = ["identity", "work", "content", "delivery", "ingest", "dlq"];
+    let topics = topics.map(|topic| format!("{name}.{topic}"));
     admin.delete_topics(&topics.each_ref().map(String::as_str), &AdminOptions::new()).await.unwrap();
     // Dropping a client waits for its threads.
     tokio::task::spawn_blocking(move || drop(admin)).await.unwrap();

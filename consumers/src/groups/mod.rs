@@ -2,7 +2,9 @@
 //! Before: `consumers/src/runner.rs`. Next: `workers/src/dispatcher.rs`.
 
 mod notifier;
+pub(crate) mod projections;
 mod webhooks;
 
 pub use notifier::Notifier;
+pub use projections::Projections;
 pub use webhooks::Webhooks;

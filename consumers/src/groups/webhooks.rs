@@ -1,7 +1,9 @@
 //! Which endpoints get an event: each that asked for its type, whose owner may see it.
 
+use std::collections::{BTreeSet, HashMap};
+
 use taskpost_common::{
-    Clock, EndpointId, Envelope, Event,
+    Clock, EndpointId, Envelope, Event, ProjectId,
     delivery::WebhookPayload,
     event::Topic,
     notification::{Channel, Class},
@@ -10,6 +12,7 @@ use taskpost_store::{
     MAX_BATCH, Session, Tx,
     deliveries::{self, NewDelivery},
     endpoints::{self, Endpoint},
+    projects::{self, Readers},
 };
 
 use crate::{Applied, ApplyError, Decoded, Group};
@@ -33,7 +36,7 @@ impl Group for Webhooks {
     /// stored, for a batch of events times all endpoints may be large.
     type Plan = Vec<(usize, EndpointId)>;
 
-    fn wants(&self, _type_name: &str) -> bool {
+    fn wants(&self, _envelope: &Envelope) -> bool {
         true
     }
 
@@ -43,9 +46,11 @@ impl Group for Webhooks {
         if endpoints.is_empty() {
             return Ok(None);
         }
+        let ids: BTreeSet<_> = events.iter().filter_map(|decoded| decoded.envelope.project_id).collect();
+        let projects = projects::readers(reader, &Vec::from_iter(ids)).await?;
         for (index, decoded) in events.iter().enumerate() {
-            let wanted = endpoints.iter().filter(|(endpoint, admin)| gets(endpoint, *admin, decoded));
-            plan.extend(wanted.map(|(endpoint, _)| (index, endpoint.id)));
+            let gets = |(endpoint, admin): &&(Endpoint, bool)| gets(endpoint, *admin, decoded, &projects);
+            plan.extend(endpoints.iter().filter(gets).map(|(endpoint, _)| (index, endpoint.id)));
         }
         Ok((!plan.is_empty()).then_some(plan))
     }
@@ -96,23 +101,37 @@ impl Webhooks {
     }
 }
 
-fn gets(endpoint: &Endpoint, admin: bool, decoded: &Decoded) -> bool {
+fn gets(endpoint: &Endpoint, admin: bool, decoded: &Decoded, projects: &HashMap<ProjectId, Readers>) -> bool {
     let envelope = &decoded.envelope;
-    let about_itself = route(&decoded.event).about == Some(endpoint.id);
+    let route = route(&decoded.event);
+    let about_itself = route.about == Some(endpoint.id);
     let in_project = endpoint.project_id.is_none_or(|project| envelope.project_id == Some(project));
     // A new endpoint gets what happens from now on, however far behind the group is.
     let since_it_is_there = envelope.at >= endpoint.created_at;
     in_project
         && since_it_is_there
         && !about_itself
-        && sees(endpoint, admin, envelope)
+        && (admin || sees(endpoint, envelope, route.told, projects))
         && asks_for(&endpoint.event_types, &decoded.event)
 }
 
-/// An endpoint gets what its owner may see: everything for an admin, else what is theirs or what they did.
-fn sees(endpoint: &Endpoint, admin: bool, envelope: &Envelope) -> bool {
+/// What an owner sees who is no admin: what they did, what happens in projects that they may read, outside of
+/// projects what is theirs, and that they came into a project or went.
+fn sees(
+    endpoint: &Endpoint,
+    envelope: &Envelope,
+    told: Told,
+    projects: &HashMap<ProjectId, Readers>,
+) -> bool {
     let owner = Some(endpoint.user_id);
-    admin || [envelope.owner_id, envelope.assignee_id, envelope.actor_id].contains(&owner)
+    let concerned = match (envelope.project_id, told) {
+        (None, _) => envelope.owner_id == owner || envelope.assignee_id == owner,
+        (Some(_), Told::Member) => envelope.assignee_id == owner,
+        (Some(_), Told::Readers) => false,
+    };
+    let readers = envelope.project_id.and_then(|project| projects.get(&project));
+    let may_read = readers.is_some_and(|readers| readers.may_read(endpoint.user_id));
+    envelope.actor_id == owner || concerned || may_read
 }
 
 /// An exact type, a family as `task.*`, or `*`, which leaves out what became of deliveries and endpoints: those must
@@ -132,15 +151,34 @@ struct Route {
     /// The endpoint it tells of, which must not be told: it would fail at that as well. That failures to tell others
     /// of a failure end there is the store's care, which records no event for them.
     about: Option<EndpointId>,
+    /// Who is told of it in a project.
+    told: Told,
+}
+
+/// Who is told of an event in a project.
+#[derive(Clone, Copy)]
+enum Told {
+    /// Who may read the project now.
+    Readers,
+    /// These, and the member it is about, who may be out by now.
+    Member,
 }
 
 /// All are of the normal class, because nobody knows what a receiver does with them; what became of other deliveries
 /// waits until those are out.
 fn route(event: &Event) -> Route {
+    let (class, told) = (Class::Normal, Told::Readers);
     match event {
         Event::UserRegistered(_)
         | Event::UserLoggedIn(_)
         | Event::UserLoggedOut(_)
+        | Event::UserUpdated(_)
+        | Event::UserRoleChanged(_)
+        | Event::UserDisabled(_)
+        | Event::UserPasswordChanged(_)
+        | Event::ProjectCreated(_)
+        | Event::ProjectUpdated(_)
+        | Event::ProjectDeleted(_)
         | Event::TaskCreated(_)
         | Event::TaskUpdated(_)
         | Event::TaskDeleted(_)
@@ -148,9 +186,22 @@ fn route(event: &Event) -> Route {
         | Event::TaskUnassigned(_)
         | Event::TaskStatusChanged(_)
         | Event::TaskCompleted(_)
-        | Event::TaskReopened(_) => Route { class: Class::Normal, about: None },
-        Event::DeliveryExhausted(data) => Route { class: Class::Low, about: data.endpoint_id },
-        Event::EndpointDisabled(data) => Route { class: Class::Low, about: Some(data.endpoint_id) },
+        | Event::TaskReopened(_)
+        | Event::TaskDueSoon(_)
+        | Event::TaskOverdue(_)
+        | Event::CommentCreated(_)
+        | Event::CommentUpdated(_)
+        | Event::CommentDeleted(_)
+        | Event::PostCreated(_)
+        | Event::PostUpdated(_)
+        | Event::PostPublished(_)
+        | Event::PostUnpublished(_)
+        | Event::PostDeleted(_) => Route { class, about: None, told },
+        Event::ProjectMemberAdded(_)
+        | Event::ProjectMemberRemoved(_)
+        | Event::ProjectMemberRoleChanged(_) => Route { class, about: None, told: Told::Member },
+        Event::DeliveryExhausted(data) => Route { class: Class::Low, about: data.endpoint_id, told },
+        Event::EndpointDisabled(data) => Route { class: Class::Low, about: Some(data.endpoint_id), told },
     }
 }
 

@@ -17,7 +17,7 @@ async fn a_batch_that_crashed_takes_effect_once() {
     let (ann, bob) = (stage.member("ann").await, stage.member("bob").await);
     stage.task("Fix the lift", ann, Some(bob)).await;
     let notifier = Notifier::new(stage.clock().clone());
-    let wanted = stage.events().await.into_iter().filter(|event| notifier.wants(&event.type_name));
+    let wanted = stage.events().await.into_iter().filter(|event| notifier.wants(event));
     let decoded = |envelope: Envelope| {
         let event = envelope.decode().unwrap();
         Decoded::new(Notifier::NAME, envelope, event)

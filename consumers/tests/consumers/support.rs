@@ -452,8 +452,8 @@ impl Group for Echo {
     const NAME: &'static str = "echo";
     type Plan = ();
 
-    fn wants(&self, type_name: &str) -> bool {
-        type_name == "task.created"
+    fn wants(&self, envelope: &Envelope) -> bool {
+        envelope.type_name == "task.created"
     }
 
     async fn plan(&self, _reader: &mut Session, _events: &[Decoded]) -> Result<Option<()>, ApplyError> {

@@ -1,6 +1,11 @@
 //! The words of a notification: short and plain, naming the thing and nobody but the reader.
 
-use taskpost_common::task::{Priority, TaskRef};
+use chrono::{DateTime, Utc};
+use taskpost_common::{
+    project::{ProjectRef, ProjectRole},
+    task::{Priority, TaskRef},
+    user::Roles,
+};
 
 /// The longest title, in characters.
 const TITLE: usize = 200;
@@ -19,6 +24,32 @@ pub(super) fn welcome() -> Text {
     }
 }
 
+pub(super) fn password_changed() -> Text {
+    Text {
+        title: "Your password was changed".to_owned(),
+        body: "Your other sessions have ended. If it was not you, set a new password at once.".to_owned(),
+    }
+}
+
+pub(super) fn roles_changed(roles: &Roles) -> Text {
+    let now = match roles.to_string() {
+        none if none.is_empty() => "You have no role on this instance now.".to_owned(),
+        some => format!("Your roles on this instance are now: {}.", some.replace(',', ", ")),
+    };
+    let body = format!("{now} Your sessions have ended; log in again.");
+    Text { title: "Your roles were changed".to_owned(), body }
+}
+
+pub(super) fn member_added(project: &ProjectRef, role: ProjectRole) -> Text {
+    let body = format!("You belong to {} now, as {role}.", keyed(&project.key, &project.title));
+    Text { title: line("You were added to ", &project.title, ""), body }
+}
+
+pub(super) fn member_removed(project: &ProjectRef) -> Text {
+    let body = format!("You do not belong to {} any more.", keyed(&project.key, &project.title));
+    Text { title: line("You were removed from ", &project.title, ""), body }
+}
+
 pub(super) fn assigned(task: &TaskRef) -> Text {
     let priority = match task.priority {
         Priority::None => String::new(),
@@ -27,44 +58,72 @@ pub(super) fn assigned(task: &TaskRef) -> Text {
         }
     };
     let body = format!("{} is yours to work on now.{priority}", named(task));
-    Text { title: about(task, "was assigned to you"), body }
+    Text { title: line("", &task.title, " was assigned to you"), body }
 }
 
 pub(super) fn unassigned(task: &TaskRef) -> Text {
     let body = format!("{} was taken from you; there is nothing left for you to do on it.", named(task));
-    Text { title: about(task, "is no longer assigned to you"), body }
+    Text { title: line("", &task.title, " is no longer assigned to you"), body }
 }
 
 pub(super) fn status_changed(task: &TaskRef, from: &str, to: &str) -> Text {
     let (from, to) = (spoken(from), spoken(to));
     let body = format!("{} went from {from} to {to}.", named(task));
-    Text { title: about(task, &format!("is now {to}")), body }
+    Text { title: line("", &task.title, &format!(" is now {to}")), body }
 }
 
 pub(super) fn completed(task: &TaskRef, resolution: &str) -> Text {
     let body = format!("{} was closed as {}.", named(task), spoken(resolution));
-    Text { title: about(task, "was closed"), body }
+    Text { title: line("", &task.title, " was closed"), body }
 }
 
-/// `“Fix the lift” was closed`: of a long line the task's title is cut, not what happened to it.
-fn about(task: &TaskRef, what: &str) -> String {
-    let room = TITLE.saturating_sub(what.chars().count() + 3);
-    let line = format!("“{}” {what}", cut(&plain(&task.title), room));
-    cut(&line, TITLE)
+pub(super) fn due_soon(task: &TaskRef, due_at: DateTime<Utc>) -> Text {
+    let body = format!("{} is due on {}.", named(task), moment(due_at));
+    Text { title: line("", &task.title, " is due soon"), body }
+}
+
+pub(super) fn overdue(task: &TaskRef, due_at: DateTime<Utc>) -> Text {
+    let body = format!("{} was due on {}.", named(task), moment(due_at));
+    Text { title: line("", &task.title, " is overdue"), body }
+}
+
+/// `named` is the whole name of what the comment is on, `title` its title.
+pub(super) fn commented(named: &str, title: &str, excerpt: &str) -> Text {
+    Text { title: line("", title, " has a new comment"), body: format!("{named}: {}", plain(excerpt)) }
+}
+
+pub(super) fn mentioned(named: &str, title: &str, excerpt: &str) -> Text {
+    Text { title: line("You were mentioned on ", title, ""), body: format!("{named}: {}", plain(excerpt)) }
 }
 
 /// `OPS-42 “Fix the lift”`.
-fn named(task: &TaskRef) -> String {
-    let title = plain(&task.title);
-    match &task.key {
-        Some(key) => format!("{key} “{title}”"),
-        None => format!("“{title}”"),
-    }
+pub(super) fn named(task: &TaskRef) -> String {
+    task.key.as_ref().map_or_else(|| quoted(&task.title), |key| keyed(key, &task.title))
+}
+
+/// `“Fix the lift”`.
+pub(super) fn quoted(title: &str) -> String {
+    format!("“{}”", plain(title))
+}
+
+fn keyed(key: &str, title: &str) -> String {
+    format!("{key} {}", quoted(title))
+}
+
+/// `“Fix the lift” was closed`: of a long line the thing's title is cut, not what happened to it.
+fn line(before: &str, title: &str, after: &str) -> String {
+    let room = TITLE.saturating_sub(before.chars().count() + after.chars().count() + 2);
+    cut(&format!("{before}“{}”{after}", cut(&plain(title), room)), TITLE)
 }
 
 /// `in_progress` → `in progress`.
 fn spoken(word: &str) -> String {
     plain(word).replace('_', " ")
+}
+
+/// `2026-12-01 at 17:00 UTC`.
+fn moment(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d at %H:%M UTC").to_string()
 }
 
 /// Nothing that could begin a new line in a mail's head.
@@ -84,7 +143,7 @@ fn cut(text: &str, room: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use taskpost_common::{TaskId, UserId};
+    use taskpost_common::{ProjectId, TaskId, UserId, user::Role};
     use uuid::Uuid;
 
     use super::*;
@@ -122,5 +181,30 @@ mod tests {
         assert!(status_changed(&long, "todo", &"x".repeat(300)).title.chars().count() <= TITLE);
         let broken = task("a\r\nBcc: b", None, Priority::None);
         assert_eq!(completed(&broken, "done").title, "“a  Bcc: b” was closed");
+        let mentioned = mentioned(&quoted("a"), &"ü".repeat(250), "one\ntwo");
+        assert_eq!((mentioned.title.chars().count(), mentioned.body.as_str()), (TITLE, "“a”: one two"));
+    }
+
+    #[test]
+    fn says_what_became_of_somebody() {
+        let project =
+            ProjectRef { id: ProjectId(Uuid::nil()), key: "OPS".to_owned(), title: "Operations".to_owned() };
+        let added = member_added(&project, ProjectRole::Maintainer);
+        assert_eq!(added.title, "You were added to “Operations”");
+        assert_eq!(added.body, "You belong to OPS “Operations” now, as maintainer.");
+        let both = roles_changed(&Roles::from(vec![Role::Finance, Role::Admin]));
+        assert_eq!(
+            both.body,
+            "Your roles on this instance are now: admin, finance. Your sessions have ended; log in again."
+        );
+        assert!(roles_changed(&Roles::default()).body.starts_with("You have no role"));
+    }
+
+    #[test]
+    fn says_when_it_is_due() {
+        let at = DateTime::from_timestamp(1_796_144_400, 0).unwrap();
+        let lift = task("Fix the lift", Some("OPS-42"), Priority::None);
+        assert_eq!(due_soon(&lift, at).body, "OPS-42 “Fix the lift” is due on 2026-12-01 at 17:00 UTC.");
+        assert_eq!(overdue(&lift, at).title, "“Fix the lift” is overdue");
     }
 }

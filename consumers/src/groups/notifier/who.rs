@@ -1,16 +1,30 @@
 //! The table of who may be told of what. The columns that need the store are judged in the parent module.
 
 use taskpost_common::{
-    Event, TaskId, UserId,
-    notification::{Channel, NotificationType, Reason},
+    Event, PostId, ProjectId, TaskId, UserId,
+    event::{CommentEvent, ProjectMemberEvent, TaskAssigned, TaskStatusChanged},
+    notification::{NotificationType, Reason},
     task::{StatusCategory, TaskRef},
 };
 
 use super::text::{self, Text};
 
 /// The types for which [`candidates`] may find somebody; the others are not even decoded.
-pub(super) const CONCERNED: &[&str] =
-    &["user.registered", "task.assigned", "task.unassigned", "task.status_changed", "task.completed"];
+pub(super) const CONCERNED: &[&str] = &[
+    "user.registered",
+    "user.role_changed",
+    "user.password_changed",
+    "project.member_added",
+    "project.member_removed",
+    "task.assigned",
+    "task.unassigned",
+    "task.status_changed",
+    "task.completed",
+    "task.due_soon",
+    "task.overdue",
+    "comment.created",
+    "comment.updated",
+];
 
 /// Somebody who may be told.
 #[derive(Clone, Debug)]
@@ -24,58 +38,66 @@ pub(super) struct Candidate {
     pub veto: Option<&'static str>,
 }
 
-/// What a notification is about.
+/// What a notification is about: of a comment, what that is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum About {
     Task(TaskId),
+    Post(PostId),
+    Project(ProjectId),
     /// The recipient's account.
     Account,
 }
 
 /// Who may be told of an event, each user once, for the strongest reason.
 pub(super) fn candidates(event: &Event) -> Vec<Candidate> {
+    use NotificationType as Kind;
     let mut found = match event {
-        Event::UserRegistered(data) => vec![Candidate {
-            user_id: data.user.id,
-            kind: NotificationType::Welcome,
-            reason: Reason::Account,
-            about: About::Account,
-            text: text::welcome(),
-            veto: None,
-        }],
-        Event::TaskAssigned(data) => {
-            let new = assignee(
-                &data.task,
-                data.assignee_id,
-                NotificationType::TaskAssigned,
-                text::assigned(&data.task),
-            );
-            let previous = data.previous_assignee_id.map(|user| unassigned(&data.task, user));
-            std::iter::once(new).chain(previous).collect()
+        Event::UserRegistered(data) => vec![account(data.user.id, Kind::Welcome, text::welcome())],
+        Event::UserRoleChanged(data) => {
+            vec![account(data.user.id, Kind::Security, text::roles_changed(&data.to))]
         }
+        Event::UserPasswordChanged(data) => {
+            vec![account(data.user.id, Kind::Security, text::password_changed())]
+        }
+        Event::ProjectMemberAdded(data) => {
+            vec![member(data, Kind::ProjectMemberAdded, text::member_added(&data.project, data.role))]
+        }
+        Event::ProjectMemberRemoved(data) => {
+            vec![member(data, Kind::ProjectMemberRemoved, text::member_removed(&data.project))]
+        }
+        Event::TaskAssigned(data) => assigned(data),
         Event::TaskUnassigned(data) => vec![unassigned(&data.task, data.previous_assignee_id)],
-        Event::TaskStatusChanged(data) => {
-            let text = text::status_changed(&data.task, &data.from, &data.to);
-            // Closing a task makes both events, and one action is told once.
-            let veto = match data.category {
-                StatusCategory::Done | StatusCategory::Cancelled => Some("completed says it"),
-                StatusCategory::Backlog | StatusCategory::Todo | StatusCategory::InProgress => None,
-            };
-            concerned(&data.task, NotificationType::TaskStatusChanged, &text, veto)
+        Event::TaskStatusChanged(data) => moved(data),
+        Event::TaskCompleted(data) => {
+            concerned(&data.task, Kind::TaskCompleted, &text::completed(&data.task, &data.resolution), None)
         }
-        Event::TaskCompleted(data) => concerned(
-            &data.task,
-            NotificationType::TaskCompleted,
-            &text::completed(&data.task, &data.resolution),
-            None,
-        ),
+        Event::TaskDueSoon(data) => {
+            vec![due(&data.task, Kind::TaskDueSoon, text::due_soon(&data.task, data.due_at))]
+        }
+        Event::TaskOverdue(data) => {
+            vec![due(&data.task, Kind::TaskOverdue, text::overdue(&data.task, data.due_at))]
+        }
+        Event::CommentCreated(data) => commented(data),
+        Event::CommentUpdated(data) => mentioned(data, &data.new_mentions),
         // These have no notification yet.
         Event::UserLoggedIn(_)
         | Event::UserLoggedOut(_)
+        | Event::UserUpdated(_)
+        | Event::UserDisabled(_)
+        | Event::ProjectCreated(_)
+        | Event::ProjectUpdated(_)
+        | Event::ProjectDeleted(_)
+        | Event::ProjectMemberRoleChanged(_)
         | Event::TaskCreated(_)
         | Event::TaskUpdated(_)
         | Event::TaskDeleted(_)
         | Event::TaskReopened(_)
+        | Event::CommentDeleted(_)
+        | Event::PostCreated(_)
+        | Event::PostUpdated(_)
+        | Event::PostPublished(_)
+        | Event::PostUnpublished(_)
+        | Event::PostDeleted(_)
         | Event::DeliveryExhausted(_)
         | Event::EndpointDisabled(_) => Vec::new(),
     };
@@ -84,45 +106,39 @@ pub(super) fn candidates(event: &Event) -> Vec<Candidate> {
     found
 }
 
-/// The channels of a type by default.
-pub(super) const fn channels(kind: NotificationType) -> &'static [Channel] {
-    match kind {
-        NotificationType::Welcome | NotificationType::TaskAssigned | NotificationType::TaskUnassigned => {
-            &[Channel::InApp, Channel::Email]
-        }
-        // Their e-mail is a digest, and there are no digests yet.
-        NotificationType::TaskStatusChanged | NotificationType::TaskCompleted => &[Channel::InApp],
-    }
+fn account(user_id: UserId, kind: NotificationType, text: Text) -> Candidate {
+    Candidate { user_id, kind, reason: Reason::Account, about: About::Account, text, veto: None }
 }
 
-/// Whether it is for the one who brought it about as well.
-pub(super) const fn tells_the_actor(kind: NotificationType) -> bool {
-    match kind {
-        NotificationType::Welcome => true,
-        NotificationType::TaskAssigned
-        | NotificationType::TaskUnassigned
-        | NotificationType::TaskStatusChanged
-        | NotificationType::TaskCompleted => false,
-    }
+fn member(data: &ProjectMemberEvent, kind: NotificationType, text: Text) -> Candidate {
+    let about = About::Project(data.project.id);
+    Candidate { user_id: data.user_id, kind, reason: Reason::Member, about, text, veto: None }
 }
 
-/// Whether it is only for those who can read its task when it is sent. Who loses a task may lose the right to read it
-/// by that very change, and must hear of it all the same: they see a title that was theirs a moment ago.
-pub(super) const fn tells_only_readers(kind: NotificationType) -> bool {
-    match kind {
-        NotificationType::Welcome | NotificationType::TaskUnassigned => false,
-        NotificationType::TaskAssigned
-        | NotificationType::TaskStatusChanged
-        | NotificationType::TaskCompleted => true,
-    }
+/// The new assignee and the one before.
+fn assigned(data: &TaskAssigned) -> Vec<Candidate> {
+    let text = text::assigned(&data.task);
+    let new = assignee(&data.task, data.assignee_id, NotificationType::TaskAssigned, text);
+    let previous = data.previous_assignee_id.map(|user| unassigned(&data.task, user));
+    std::iter::once(new).chain(previous).collect()
+}
+
+fn unassigned(task: &TaskRef, previous: UserId) -> Candidate {
+    assignee(task, previous, NotificationType::TaskUnassigned, text::unassigned(task))
 }
 
 fn assignee(task: &TaskRef, user_id: UserId, kind: NotificationType, text: Text) -> Candidate {
     Candidate { user_id, kind, reason: Reason::Assigned, about: About::Task(task.id), text, veto: None }
 }
 
-fn unassigned(task: &TaskRef, previous: UserId) -> Candidate {
-    assignee(task, previous, NotificationType::TaskUnassigned, text::unassigned(task))
+fn moved(data: &TaskStatusChanged) -> Vec<Candidate> {
+    let text = text::status_changed(&data.task, &data.from, &data.to);
+    // Closing a task makes both events, and one action is told once.
+    let veto = match data.category {
+        StatusCategory::Done | StatusCategory::Cancelled => Some("completed says it"),
+        StatusCategory::Backlog | StatusCategory::Todo | StatusCategory::InProgress => None,
+    };
+    concerned(&data.task, NotificationType::TaskStatusChanged, &text, veto)
 }
 
 /// Reporter and assignee.
@@ -147,10 +163,84 @@ fn concerned(
         .collect()
 }
 
+/// The assignee; while there is none, the reporter.
+fn due(task: &TaskRef, kind: NotificationType, text: Text) -> Candidate {
+    let (user_id, reason) = match task.assignee_id {
+        Some(assignee) => (assignee, Reason::Assigned),
+        None => (task.reporter_id, Reason::Author),
+    };
+    Candidate { user_id, kind, reason, about: About::Task(task.id), text, veto: None }
+}
+
+/// What a comment is on, and whose that is.
+struct Root {
+    about: About,
+    named: String,
+    title: String,
+    author: UserId,
+    assignee: Option<UserId>,
+}
+
+impl Root {
+    /// None of an event that says neither task nor post.
+    fn of(data: &CommentEvent) -> Option<Self> {
+        match (&data.task, &data.post) {
+            (Some(task), _) => Some(Self {
+                about: About::Task(task.id),
+                named: text::named(task),
+                title: task.title.clone(),
+                author: task.reporter_id,
+                assignee: task.assignee_id,
+            }),
+            (None, Some(post)) => Some(Self {
+                about: About::Post(post.id),
+                named: text::quoted(&post.title),
+                title: post.title.clone(),
+                author: post.author_id,
+                assignee: None,
+            }),
+            (None, None) => None,
+        }
+    }
+}
+
+/// Whom it names, who made what it is on, and the assignee. Who is named is told so, for whatever reason.
+fn commented(data: &CommentEvent) -> Vec<Candidate> {
+    let Some(root) = Root::of(data) else { return Vec::new() };
+    let mut found = mentioned(data, &data.comment.mentions);
+    let text = text::commented(&root.named, &root.title, &data.comment.excerpt);
+    let author = (root.author, Reason::Author);
+    let others = root.assignee.map(|user| (user, Reason::Assigned)).into_iter().chain([author]);
+    for (user_id, reason) in others.filter(|(user, _)| !data.comment.mentions.contains(user)) {
+        let kind = NotificationType::CommentCreated;
+        found.push(Candidate { user_id, kind, reason, about: root.about, text: text.clone(), veto: None });
+    }
+    found
+}
+
+/// Those of `users`, whom a comment names.
+fn mentioned(data: &CommentEvent, users: &[UserId]) -> Vec<Candidate> {
+    let Some(root) = Root::of(data) else { return Vec::new() };
+    let text = text::mentioned(&root.named, &root.title, &data.comment.excerpt);
+    let named = users.iter().map(|&user_id| Candidate {
+        user_id,
+        kind: NotificationType::Mention,
+        reason: if root.assignee == Some(user_id) { Reason::Assigned } else { Reason::Mentioned },
+        about: root.about,
+        text: text.clone(),
+        veto: None,
+    });
+    named.collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use taskpost_common::{
-        event::{TaskCompleted, TaskStatusChanged},
+        CommentId,
+        comment::{CommentRef, Subject, SubjectType},
+        event::TaskCompleted,
         task::Priority,
     };
     use uuid::Uuid;
@@ -175,10 +265,52 @@ mod tests {
     }
 
     #[test]
-    fn the_types_that_concern_it_exist() {
-        for name in CONCERNED {
-            assert!(Event::TYPES.contains(name), "{name}");
+    fn it_is_given_just_the_types_of_which_somebody_may_be_told() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/examples");
+        for name in Event::TYPES {
+            let example = fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+            let found = candidates(&Event::decode(name, &example).unwrap());
+            assert_eq!(CONCERNED.contains(name), !found.is_empty(), "{name}");
         }
+        assert!(CONCERNED.iter().all(|name| Event::TYPES.contains(name)));
+    }
+
+    fn comment(task: TaskRef, mentions: &[u128], new: &[u128]) -> CommentEvent {
+        let users =
+            |numbers: &[u128]| -> Vec<UserId> { numbers.iter().map(|&number| user(number)).collect() };
+        let subject = Subject { kind: SubjectType::Task, id: task.id.0 };
+        CommentEvent {
+            comment: CommentRef {
+                id: CommentId(Uuid::nil()),
+                subject,
+                author_id: user(9),
+                excerpt: "Look".to_owned(),
+                mentions: users(mentions),
+            },
+            comment_count: 1,
+            task: Some(task),
+            post: None,
+            new_mentions: users(new),
+        }
+    }
+
+    #[test]
+    fn whom_a_comment_names_is_told_so_and_the_others_once_of_the_comment() {
+        use NotificationType as Kind;
+        let found = candidates(&Event::CommentCreated(comment(task(1, Some(2)), &[3, 2, 3], &[])));
+        assert_eq!(
+            found.iter().map(|c| (c.user_id, c.kind, c.reason)).collect::<Vec<_>>(),
+            [
+                (user(1), Kind::CommentCreated, Reason::Author),
+                (user(2), Kind::Mention, Reason::Assigned),
+                (user(3), Kind::Mention, Reason::Mentioned),
+            ]
+        );
+        let edited = candidates(&Event::CommentUpdated(comment(task(1, Some(2)), &[3, 4], &[4])));
+        assert_eq!(
+            edited.iter().map(|c| (c.user_id, c.kind)).collect::<Vec<_>>(),
+            [(user(4), Kind::Mention)]
+        );
     }
 
     #[test]

@@ -71,7 +71,7 @@ async fn a_closed_reading_of_a_kafka_that_is_away_ends_soon() {
 async fn a_broker_that_goes_and_comes_costs_nothing() {
     let cluster = MockCluster::new(1).unwrap();
     let site = Site::on(&cluster.bootstrap_servers()).await;
-    for topic in ["identity", "work", "delivery", "ingest", "dlq"] {
+    for topic in ["identity", "work", "content", "delivery", "ingest", "dlq"] {
         cluster.create_topic(&site.topic(topic), 3, 1).unwrap();
     }
     let things = things(5);

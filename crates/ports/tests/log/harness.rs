@@ -146,7 +146,8 @@ impl Site {
 
     /// Removes its topics at the end.
     pub fn cleaned(mut self) -> Self {
-        let names = ["identity", "work", "delivery", "ingest", "dlq"].map(|topic| self.topic(topic));
+        let names = ["identity", "work", "content", "delivery", "ingest", "dlq"];
+        let names = names.map(|topic| self.topic(topic));
         self.topics = Some(Arc::new(Topics(names.to_vec())));
         self
     }

@@ -212,8 +212,8 @@ async fn topics_are_made_once_and_never_changed() {
     let site = Site::kafka().await;
     let survey = site.survey().await;
     let names: HashSet<&str> = survey.partitions.keys().map(String::as_str).collect();
-    assert_eq!(names, HashSet::from(["identity", "work", "delivery"]));
-    assert!(survey.partitions.values().all(|count| *count == 3) && survey.ends.len() == 9, "{survey:?}");
+    assert_eq!(names, HashSet::from(["identity", "work", "content", "delivery"]));
+    assert!(survey.partitions.values().all(|count| *count == 3) && survey.ends.len() == 12, "{survey:?}");
     site.publish(&things(40), 40).await;
     let wanted =
         taskpost_common::config::Kafka { partitions: 5, ..settings(&crate::harness::brokers(), &site.name) };

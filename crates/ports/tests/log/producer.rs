@@ -19,7 +19,7 @@ type Cluster = MockCluster<'static, DefaultProducerContext>;
 /// A site with events in the store and none in Kafka.
 async fn site(cluster: &Cluster, events: usize) -> Site {
     let site = Site::on(&cluster.bootstrap_servers()).await;
-    for topic in ["identity", "work", "delivery", "ingest", "dlq"] {
+    for topic in ["identity", "work", "content", "delivery", "ingest", "dlq"] {
         cluster.create_topic(&site.topic(topic), 2, 1).unwrap();
     }
     let mut local = site.clone();

@@ -79,9 +79,15 @@ const fn because(kind: NotificationType) -> &'static str {
         NotificationType::Welcome => "You get this because an account was made for this address.",
         NotificationType::TaskAssigned => "You get this because a task was assigned to you.",
         NotificationType::TaskUnassigned => "You get this because a task was assigned to you before.",
-        NotificationType::TaskStatusChanged | NotificationType::TaskCompleted => {
-            "You get this because you made this task or work on it."
-        }
+        NotificationType::TaskStatusChanged
+        | NotificationType::TaskCompleted
+        | NotificationType::TaskDueSoon
+        | NotificationType::TaskOverdue => "You get this because you made this task or work on it.",
+        NotificationType::CommentCreated => "You get this because you made this or work on it.",
+        NotificationType::Mention => "You get this because a comment names you.",
+        NotificationType::ProjectMemberAdded => "You get this because you belong to this project.",
+        NotificationType::ProjectMemberRemoved => "You get this because you belonged to this project.",
+        NotificationType::Security => "You get this because your account changed.",
     }
 }
 

@@ -7,7 +7,7 @@ use super::record;
 
 /// Topic and partition of an event, by how many partitions each topic has.
 pub(super) fn place(event: &Envelope, partitions: impl Fn(Topic) -> Option<i32>) -> Option<(Topic, i32)> {
-    let topic = record::topic(&event.type_name);
+    let topic = record::topic(event);
     let key = key(event);
     partitions(topic).and_then(|count| partition(key.as_bytes(), count)).map(|partition| (topic, partition))
 }

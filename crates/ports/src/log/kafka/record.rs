@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedHeaders, Header, Headers as _, OwnedHeaders};
 use serde::{Deserialize, Serialize};
 use taskpost_common::{
     Envelope, Position, UserId,
-    event::{CloudEvent, Event, Topic},
+    event::{CloudEvent, Topic},
 };
 
 const TEXT: &str = "text/plain";
@@ -35,10 +35,11 @@ struct Value<'a> {
 }
 
 /// The topic of an event. A type that is not registered here, as of a newer version, goes where its family goes.
-pub(super) fn topic(type_name: &str) -> Topic {
-    Event::topic_of(type_name).unwrap_or_else(|| match type_name.split('.').next() {
-        Some("user") => Topic::Identity,
-        Some("delivery" | "endpoint" | "queue" | "cache") => Topic::Delivery,
+pub(super) fn topic(envelope: &Envelope) -> Topic {
+    envelope.topic().unwrap_or_else(|| match envelope.root() {
+        "user" => Topic::Identity,
+        "post" => Topic::Content,
+        "delivery" | "endpoint" | "queue" | "cache" => Topic::Delivery,
         _ => Topic::Work,
     })
 }
@@ -119,7 +120,7 @@ pub fn envelope_of(event: &CloudEvent) -> Result<Envelope, String> {
 
 #[cfg(test)]
 mod tests {
-    use taskpost_common::{EventId, ProjectId};
+    use taskpost_common::{Event, EventId, ProjectId};
     use uuid::Uuid;
 
     use super::*;
@@ -142,6 +143,10 @@ mod tests {
             at: DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap(),
             data: data.to_owned(),
         }
+    }
+
+    fn of_type(name: &str, data: &str) -> Envelope {
+        Envelope { type_name: name.to_owned(), ..envelope(data) }
     }
 
     #[test]
@@ -201,10 +206,23 @@ mod tests {
             ("nonsense", Topic::Work),
             ("", Topic::Work),
         ] {
-            assert_eq!(topic(name), expected, "{name}");
+            assert_eq!(topic(&of_type(name, "{}")), expected, "{name}");
         }
         for name in Event::TYPES {
-            assert_eq!(Some(topic(name)), Event::topic_of(name));
+            assert_eq!(Some(topic(&of_type(name, "{}"))), Event::topic_of(name));
         }
+    }
+
+    #[test]
+    fn a_comment_goes_where_what_it_is_on_goes() {
+        for (subject, expected) in [("task", Topic::Work), ("post", Topic::Content), ("page", Topic::Work)] {
+            let id = Uuid::from_u128(2);
+            let data =
+                format!(r#"{{"comment":{{"id":"{id}","subject":{{"type":"{subject}","id":"{id}"}}}}}}"#);
+            for name in ["comment.created", "comment.updated", "comment.deleted", "comment.abducted"] {
+                assert_eq!(topic(&of_type(name, &data)), expected, "{name} on a {subject}");
+            }
+        }
+        assert_eq!(topic(&of_type("post.created", "{}")), Topic::Content);
     }
 }
