@@ -9,8 +9,8 @@ use taskpost_common::config::Config;
 pub fn config() -> anyhow::Result<Config> {
     let file = dot_env()?;
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    let config = Config::load(|name| std::env::var(name).ok().or_else(|| file.get(name).cloned()))?;
-    Ok(config)
+    let environment = |name: &str| std::env::var(name).ok();
+    Ok(Config::load_over(environment, |name| file.get(name).cloned())?)
 }
 
 fn dot_env() -> anyhow::Result<HashMap<String, String>> {

@@ -21,6 +21,10 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Consumers) => serve(Roles::CONSUMERS),
         Some(Command::Workers) => serve(Roles::WORKERS),
         Some(Command::Migrate(command)) => runtime()?.block_on(cli::migrate::run(command)),
+        Some(Command::Events(command)) => runtime()?.block_on(cli::events::run(command)),
+        Some(Command::User(command)) => runtime()?.block_on(cli::user::run(command)),
+        Some(Command::Seed(options)) => runtime()?.block_on(cli::seed::run(options)),
+        Some(Command::Config(options)) => cli::config::run(&options),
         Some(Command::Doctor(options)) => runtime()?.block_on(cli::doctor::run(options)),
         Some(Command::Token(options)) => runtime()?.block_on(cli::token::run(options)),
     }

@@ -25,8 +25,17 @@ pub fn load(config: &Config) -> anyhow::Result<Vec<SecretString>> {
     }
 }
 
+/// A secret for a process that gives nobody a token or cursor.
+pub(crate) fn throwaway() -> SecretString {
+    random().into()
+}
+
+fn random() -> String {
+    URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 32]>())
+}
+
 fn make(file: &Path) -> anyhow::Result<Vec<SecretString>> {
-    let secret = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 32]>());
+    let secret = random();
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

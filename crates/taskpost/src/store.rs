@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use secrecy::{ExposeSecret, SecretString};
 use taskpost_common::{
     config::{Config, Database},
@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections to Postgres, for writing and again for reading.
 const CONNECTIONS: u32 = 10;
+/// As many for a command.
+const COMMAND_CONNECTIONS: u32 = 3;
 /// How often SQLite's log is written back. It is little each time, so that no commit waits long behind it for the cores.
 const CHECKPOINT: Duration = Duration::from_millis(200);
 /// How often it is said again what is waited for.
@@ -55,6 +57,35 @@ pub async fn migrate(config: &Config) -> anyhow::Result<(Db, Vec<Migration>)> {
         tracing::info!(version = migration.version, name = migration.name, "migrated the schema");
     }
     Ok((db, done))
+}
+
+/// Opens the store of an instance as it is, for a command: makes nothing, and waits for nobody.
+pub(crate) async fn open_as_is(config: &Config) -> anyhow::Result<Db> {
+    if config.temporary {
+        bail!("DB_TYPE: memdb is gone when its process ends, so that no command reaches it");
+    }
+    let (db, variable) = match &config.database {
+        Database::Sqlite if !Db::is_in(&config.data_dir) => bail!(
+            "DATA_DIR: there is no database in {}; start Taskpost there, or name another folder",
+            config.data_dir.display()
+        ),
+        Database::Sqlite => (open_sqlite(&config.data_dir).await?, "DATA_DIR"),
+        Database::Postgres(url) => {
+            let db = Db::postgres_lazy(url.expose_secret(), COMMAND_CONNECTIONS);
+            (db.map_err(|error| explain(&error, "DATABASE_URL"))?, "DATABASE_URL")
+        }
+    };
+    if let Err(error) = db.require_current_schema().await {
+        db.close().await;
+        return Err(explain(&error, variable));
+    }
+    Ok(db)
+}
+
+/// As [`open_as_is`], but makes the SQLite database of a new instance.
+pub(crate) async fn open_or_make(config: &Config) -> anyhow::Result<Db> {
+    let is_new = matches!(config.database, Database::Sqlite) && !Db::is_in(&config.data_dir);
+    if is_new && !config.temporary { open(config, None).await } else { open_as_is(config).await }
 }
 
 /// Opens or makes the database in the data folder.

@@ -21,7 +21,7 @@ use taskpost_workers::{MailSettings, Workers};
 use tokio::{net::TcpListener, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ports::Ports, secrets, store};
+use crate::{cli::seed, ports::Ports, secrets, store};
 
 /// Where consumers and workers answer /health and /metrics when `OPERATE_PORT` says nothing.
 const CONSUMERS_PORT: u16 = 3001;
@@ -141,6 +141,12 @@ pub async fn start(
         Some(tracker) => api_router(config, tracker.clone(), &ports, metrics),
         None => operate_router(config, roles, &ports, &db, &clock, metrics),
     };
+    if config.seed.at_start
+        && let Some(tracker) = &tracker
+    {
+        // Boxed, so that a start without it does not carry its weight.
+        Box::pin(seed::at_start(config, tracker)).await;
+    }
     let address = listen(config, roles, router, &mut api, front, stop_api.clone()).await?;
     let Ports { log, wakes, .. } = ports;
     Ok(Running { address, db, log, wakes, clock, tracker, api, stages, stop_api, stop_stages })

@@ -40,9 +40,10 @@ pub fn the_example_is_complete(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// `#NAME=value`, or `NAME=value` for somebody's own.
+/// `#NAME=value`, or `NAME=value` for somebody's own. A value with blanks stands in quotes.
 fn variable_of(line: &str) -> Option<(&str, &str)> {
-    line.strip_prefix('#').unwrap_or(line).split_once('=').filter(|(name, _)| is_variable(name))
+    let (name, value) = line.strip_prefix('#').unwrap_or(line).split_once('=')?;
+    is_variable(name).then(|| (name, value.trim_matches('\'')))
 }
 
 /// The configuration's calls whose first argument is a name in capitals, and the default that follows, if one does.

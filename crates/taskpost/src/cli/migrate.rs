@@ -1,4 +1,6 @@
-//! `taskpost migrate`: the schema of the store, apart from serving.
+//! `taskpost migrate`: the schema of the store, and its move to another database, apart from serving.
+
+mod store_to;
 
 use anyhow::bail;
 use chrono::SecondsFormat;
@@ -18,6 +20,8 @@ pub enum Command {
     Up,
     /// Show which migrations the store has
     Status(Status),
+    /// Move the SQLite database of DATA_DIR into an empty Postgres; the instance must be stopped
+    Store(store_to::Options),
 }
 
 /// How to show it.
@@ -38,6 +42,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up => up(&config).await,
         Command::Status(Status { json }) => status(&config, json).await,
+        Command::Store(options) => store_to::run(&config, options).await,
     }
 }
 

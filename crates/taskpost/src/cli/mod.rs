@@ -1,10 +1,18 @@
 //! The command line.
 
+pub mod config;
+mod desk;
 pub mod doctor;
+pub mod events;
 pub mod migrate;
+mod password;
+mod progress;
+pub mod seed;
 pub mod serve;
 mod table;
+pub mod tail;
 pub mod token;
+pub mod user;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +39,16 @@ pub enum Command {
     /// Look at or change the schema of the store
     #[command(subcommand)]
     Migrate(migrate::Command),
+    /// Follow the log, or build a projection anew from it
+    #[command(subcommand)]
+    Events(events::Command),
+    /// Make accounts, and change their roles and passwords
+    #[command(subcommand)]
+    User(user::Command),
+    /// Fill the store with a demo, for trying things out; never in production
+    Seed(seed::Options),
+    /// Show every variable that is in force, and who said so
+    Config(config::Options),
     /// Check everything this needs, and say what to do where something is wrong
     Doctor(doctor::Options),
     /// Register a test user at a running instance, or log it in, and print its access token.
