@@ -22,7 +22,7 @@ use uuid::Uuid;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Few, so that topics are made fast, and more than one, so that order by aggregate means something.
 const PARTITIONS: &str = "2";
-const TOPICS: [&str; 5] = ["identity", "work", "delivery", "ingest", "dlq"];
+const TOPICS: [&str; 6] = ["identity", "work", "content", "delivery", "ingest", "dlq"];
 const QUEUES: [&str; 7] =
     ["email.high", "email.normal", "email.low", "webhook.high", "webhook.normal", "webhook.low", "dlq"];
 

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     future::IntoFuture,
+    io::Write as _,
     net::SocketAddr,
     ops::Deref,
     path::{Path, PathBuf},
@@ -272,6 +273,13 @@ impl Server {
         Ok(rows?)
     }
 
+    /// Runs statements, for what nobody can do through a public door.
+    pub async fn execute(&self, sql: &'static str) {
+        let db = self.open_store().await;
+        database::execute(&db, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        db.close().await;
+    }
+
     /// Waits until nothing moves any more, as [`TestApp::drain`](crate::TestApp::drain) does.
     pub async fn drain_within(&self, patience: Duration) {
         let db = self.open_store().await;
@@ -293,8 +301,17 @@ impl Server {
 
     /// Runs another command of the same binary with the same variables, to its end.
     pub fn run(&self, arguments: &[&str]) -> (ExitStatus, String, String) {
-        let output =
-            command(self.place.folder(), &self.variables, arguments).output().expect("the command runs");
+        self.run_with(arguments, "")
+    }
+
+    /// As [`Server::run`], with this on its standard input.
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> (ExitStatus, String, String) {
+        let mut command = command(self.place.folder(), &self.variables, arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command runs");
+        // One that refuses its arguments does not read it.
+        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().expect("the command ends");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status, text(&output.stdout), text(&output.stderr))
     }

@@ -16,6 +16,17 @@ impl Client {
         self.post(&path, transition).as_(user).expect(200).await.json()
     }
 
+    /// Makes a project with these fields and gives it.
+    pub async fn project(&self, user: &User, fields: Value) -> Value {
+        self.post("/v1/projects", fields).as_(user).expect(201).await.json()
+    }
+
+    /// Adds somebody to a project of the owner's and gives the member.
+    pub async fn member(&self, owner: &User, project: &Value, user: &User, role: &str) -> Value {
+        let path = format!("/v1/projects/{}/members", project.text("id"));
+        self.post(&path, json!({"user_id": user.id, "role": role})).as_(owner).expect(201).await.json()
+    }
+
     /// Makes a webhook that sends these types to `/hook` of the sink, and gives it with its secret.
     pub async fn hook(&self, user: &User, sink: &WebhookSink, event_types: &[&str]) -> Value {
         let hook = json!({"url": sink.url("/hook"), "event_types": event_types});

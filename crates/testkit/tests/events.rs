@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use futures::future::join_all;
-use serde_json::json;
-use taskpost_testkit::{Backend, Fields as _, TestApp, both};
+use serde_json::{Value, json};
+use taskpost_testkit::{Backend, Fields as _, TestApp, User, both};
 
 both!(
     the_log_is_dense_and_in_order,
     one_sees_what_is_ones_own,
+    what_happens_in_a_project_is_for_who_may_read_it_now,
     a_cursor_moves_over_hidden_events,
     types_and_families_narrow,
     an_event_by_its_id,
@@ -77,6 +78,53 @@ async fn one_sees_what_is_ones_own(backend: Backend) {
         "personal data is on the log"
     );
     app.get("/v1/events").refused(401).await;
+    app.finish().await;
+}
+
+/// The types of a project's events that the user sees.
+async fn seen(app: &TestApp, user: &User, project: &Value) -> Vec<String> {
+    let path = format!("/v1/events?project_id={}", project.text("id"));
+    app.list(user, &path).await.iter().map(|event| event.text("type").to_owned()).collect()
+}
+
+async fn what_happens_in_a_project_is_for_who_may_read_it_now(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let (admin, ada, bob, eve) =
+        (app.user("Root").await, app.user("Ada").await, app.user("Bob").await, app.user("Eve").await);
+    let project = app.project(&ada, json!({"title": "Operations", "key": "OPS"})).await;
+    let open = json!({"title": "Commons", "key": "ALL", "visibility": "internal"});
+    let open = app.project(&ada, open).await;
+    app.member(&ada, &project, &bob, "viewer").await;
+    let task = json!({"title": "a", "project_id": project["id"]});
+    let made = app.post("/v1/tasks", task.clone()).as_(&ada).expect(201).await;
+    app.task(&ada, json!({"title": "b", "project_id": open["id"]})).await;
+    app.drain().await;
+    let event = format!("/v1/events/{}", made.header("event-id"));
+    let all = ["project.created", "project.member_added", "task.created"];
+    for user in [&admin, &ada, &bob] {
+        assert_eq!(seen(&app, user, &project).await, all, "{}", user.name);
+        app.get(&event).as_(user).expect(200).await;
+    }
+    assert!(seen(&app, &eve, &project).await.is_empty());
+    app.get(&event).as_(&eve).refused(404).await;
+    for user in [&admin, &ada, &bob, &eve] {
+        assert_eq!(seen(&app, user, &open).await, ["project.created", "task.created"], "{}", user.name);
+    }
+
+    // Who is out sees that they came and went, and nothing else any more.
+    let path = format!("/v1/projects/{}", project.text("id"));
+    app.delete(&format!("{path}/members/{}", bob.id)).as_(&ada).expect(204).await;
+    app.task(&ada, task).await;
+    app.drain().await;
+    assert_eq!(seen(&app, &bob, &project).await, ["project.member_added", "project.member_removed"]);
+    app.get(&event).as_(&bob).refused(404).await;
+    let all = [&all[..], &["project.member_removed", "task.created"]].concat();
+    assert_eq!(seen(&app, &ada, &project).await, all);
+
+    app.patch(&path, json!({"visibility": "internal"})).as_(&ada).expect(200).await;
+    app.drain().await;
+    let all = [&all[..], &["project.updated"]].concat();
+    assert_eq!(seen(&app, &eve, &project).await, all);
     app.finish().await;
 }
 

@@ -8,6 +8,10 @@ both!(
     whoever_gets_a_task_is_told,
     a_move_is_told_to_those_concerned,
     nobody_is_told_of_their_own_deed,
+    whom_a_comment_names_is_told,
+    a_comment_is_told_to_whose_post_it_is_on,
+    who_comes_into_a_project_and_goes_is_told,
+    what_becomes_of_an_account_is_told_to_its_holder,
     the_inbox_is_read,
     the_inbox_has_pages,
     a_mail_is_a_mail,
@@ -105,6 +109,116 @@ async fn nobody_is_told_of_their_own_deed(backend: Backend) {
     let kept =
         app.number("SELECT count(*) FROM decisions WHERE outcome = 'suppressed' AND rule = 'actor'").await;
     assert!(kept > 0, "why nobody was told is kept");
+    app.finish().await;
+}
+
+async fn whom_a_comment_names_is_told(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.user("Root").await;
+    let (ada, bob, cleo, eve) =
+        (app.user("Ada").await, app.user("Bob").await, app.user("Cleo").await, app.user("Eve").await);
+    let project = app.project(&ada, json!({"title": "Operations", "key": "OPS"})).await;
+    for user in [&bob, &cleo] {
+        app.member(&ada, &project, user, "member").await;
+    }
+    // Projects and tasks may come in any order.
+    app.drain().await;
+    let task = json!({"title": "Fix the lift", "project_id": project["id"], "assignee_id": bob.id});
+    let task = app.task(&ada, task).await;
+    let path = format!("/v1/tasks/{}/comments", task.text("id"));
+    // Eve cannot read it.
+    let body = format!("The motor is here, @{} and @{}.", cleo.handle.to_uppercase(), eve.handle);
+    let comment = app.post(&path, json!({"body": body})).as_(&ada).expect(201).await.json();
+    let added = "project_member_added member You were added to “Operations”";
+    let mention = "You were mentioned on “Fix the lift”";
+    let of_cleo = [added.to_owned(), format!("mention mentioned {mention}")];
+    let of_bob = [
+        added.to_owned(),
+        "task_assigned assigned “Fix the lift” was assigned to you".to_owned(),
+        "comment_created assigned “Fix the lift” has a new comment".to_owned(),
+    ];
+    assert_eq!(told(&app, &cleo).await, of_cleo);
+    assert_eq!(told(&app, &bob).await, of_bob);
+    assert!(told(&app, &eve).await.is_empty(), "who cannot read it is not told");
+    assert!(told(&app, &ada).await.is_empty(), "her own comment");
+    let item = &app.list(&cleo, "/v1/notifications?type=mention&reason=mentioned").await[0];
+    assert_eq!(app.read(&cleo, item["subject"].text("url")).await["id"], task["id"]);
+    assert!(item.text("body").starts_with("OPS-1 “Fix the lift”: The motor is here"), "{item}");
+    assert!(subjects(&app, &cleo).iter().any(|subject| subject == mention));
+    assert!(!subjects(&app, &bob).iter().any(|subject| subject.contains("comment")), "that is not mailed");
+
+    // An edit tells the newly named alone; the assignee too, for the stronger reason.
+    let body = json!({"body": format!("The motor is here, @{} and @{}.", cleo.handle, bob.handle)});
+    app.patch(&format!("/v1/comments/{}", comment.text("id")), body).as_(&ada).expect(200).await;
+    assert_eq!(told(&app, &cleo).await, of_cleo);
+    assert_eq!(told(&app, &bob).await[3..], [format!("mention assigned {mention}")]);
+    assert!(subjects(&app, &bob).iter().any(|subject| subject == mention));
+
+    // Who made it hears of what others say.
+    app.post(&path, json!({"body": "It fits."})).as_(&bob).expect(201).await;
+    assert_eq!(told(&app, &ada).await, ["comment_created author “Fix the lift” has a new comment"]);
+    app.finish().await;
+}
+
+async fn a_comment_is_told_to_whose_post_it_is_on(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.user("Root").await;
+    let (ada, bob, eve) = (app.user("Ada").await, app.user("Bob").await, app.user("Eve").await);
+    let project = app.project(&ada, json!({"title": "Operations", "key": "OPS"})).await;
+    app.member(&ada, &project, &bob, "member").await;
+    let post = json!({"title": "News", "body": "It runs.", "project_id": project["id"]});
+    let post = app.post("/v1/posts", post).as_(&ada).expect(201).await.json();
+    let path = format!("/v1/posts/{}", post.text("id"));
+    app.post(&format!("{path}/publish"), None).as_(&ada).expect(200).await;
+    let body = json!({"body": format!("Well done, @{} and @{}", ada.handle, eve.handle)});
+    app.post(&format!("{path}/comments"), json!({"body": "Well done"})).as_(&bob).expect(201).await;
+    app.post(&format!("{path}/comments"), body).as_(&bob).expect(201).await;
+    let expected =
+        ["comment_created author “News” has a new comment", "mention mentioned You were mentioned on “News”"];
+    assert_eq!(told(&app, &ada).await, expected);
+    assert!(told(&app, &eve).await.is_empty(), "who cannot read it is not told");
+    let item = &app.list(&ada, "/v1/notifications?type=mention").await[0];
+    assert_eq!((item["subject"].text("type"), item["subject"].text("url")), ("post", path.as_str()));
+    app.finish().await;
+}
+
+async fn who_comes_into_a_project_and_goes_is_told(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.user("Root").await;
+    let (ada, bob) = (app.user("Ada").await, app.user("Bob").await);
+    let project = app.project(&ada, json!({"title": "Operations", "key": "OPS"})).await;
+    app.member(&ada, &project, &bob, "member").await;
+    let added = "project_member_added member You were added to “Operations”";
+    assert_eq!(told(&app, &bob).await, [added]);
+    let path = format!("/v1/projects/{}", project.text("id"));
+    let item = &app.list(&bob, "/v1/notifications?type=project_member_added").await[0];
+    assert_eq!((item["subject"].text("type"), item["subject"].text("url")), ("project", path.as_str()));
+
+    app.delete(&format!("{path}/members/{}", bob.id)).as_(&ada).expect(204).await;
+    let removed = "project_member_removed member You were removed from “Operations”";
+    assert_eq!(told(&app, &bob).await, [added, removed], "though he cannot read it any more");
+    let mails = subjects(&app, &bob);
+    assert!(mails.iter().any(|subject| subject == "You were added to “Operations”"), "{mails:?}");
+    assert!(!mails.iter().any(|subject| subject.contains("removed")), "{mails:?}");
+    assert!(told(&app, &ada).await.is_empty(), "she did it");
+    app.finish().await;
+}
+
+async fn what_becomes_of_an_account_is_told_to_its_holder(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let (admin, ada) = (app.user("Root").await, app.user("Ada").await);
+    let password = "another correct horse".to_owned();
+    let change = json!({"current_password": ada.password, "new_password": password});
+    app.put("/v1/me/password", change).as_(&ada).expect(204).await;
+    let roles = app.put(&format!("/v1/users/{}/roles", ada.id), json!({"roles": ["finance"]})).as_(&admin);
+    roles.expect(200).await;
+    let ada = app.login(&User { password, ..ada }).await;
+    let expected = ["security account Your password was changed", "security account Your roles were changed"];
+    assert_eq!(told(&app, &ada).await, expected, "though she did it herself");
+    let mails = subjects(&app, &ada);
+    for subject in ["Your password was changed", "Your roles were changed"] {
+        assert!(mails.iter().any(|mail| mail == subject), "{mails:?}");
+    }
     app.finish().await;
 }
 

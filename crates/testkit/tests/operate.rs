@@ -8,6 +8,7 @@ both!(
     a_broker_that_is_away_degrades_and_stops_nothing,
     metrics_are_for_this_machine,
     the_document_lists_the_interface,
+    the_events_have_a_document,
     the_page_of_the_document_needs_no_other_host,
     what_is_not_there_is_a_problem,
     a_request_has_its_names,
@@ -124,6 +125,21 @@ async fn the_document_lists_the_interface(backend: Backend) {
         let Some(documented) = methods["get"]["responses"].as_object() else { continue };
         let answer = app.get(path).as_(&ada).send().await;
         assert!(documented.contains_key(&answer.status.to_string()), "{path} answers {}", answer.status);
+    }
+    app.finish().await;
+}
+
+async fn the_events_have_a_document(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let ada = app.user("Ada").await;
+    let document = app.get("/asyncapi.json").expect(200).await.json();
+    assert!(document.text("asyncapi").starts_with("3."));
+    let channels = document["channels"].as_object().cloned().unwrap_or_default();
+    let types = app.list(&ada, "/v1/event-types").await;
+    assert!(types.len() > 30 && channels.len() == 4);
+    for name in types.iter().map(|kind| kind.text("type")) {
+        assert!(document["components"]["messages"].get(name).is_some(), "{name}");
+        assert!(channels.values().any(|channel| channel["messages"].get(name).is_some()), "{name}");
     }
     app.finish().await;
 }

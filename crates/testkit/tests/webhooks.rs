@@ -11,6 +11,8 @@ use taskpost_testkit::{
 both!(
     an_event_is_delivered_and_proven,
     an_owner_gets_what_an_owner_sees,
+    an_owner_gets_what_happens_in_projects_that_they_may_read,
+    a_projects_webhook_gets_what_happens_there,
     types_narrow_what_is_sent,
     a_failing_receiver_is_tried_again,
     a_receiver_says_when_to_come_back,
@@ -76,6 +78,74 @@ async fn an_owner_gets_what_an_owner_sees(backend: Backend) {
     let titles: Vec<_> =
         of_bob.received().iter().map(|one| one.event()["data"]["task"].text("title").to_owned()).collect();
     assert_eq!(titles, ["shown", "shown"]);
+    app.finish().await;
+}
+
+async fn an_owner_gets_what_happens_in_projects_that_they_may_read(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.user("Root").await;
+    let (ada, bob, eve) = (app.user("Ada").await, app.user("Bob").await, app.user("Eve").await);
+    let project = app.project(&ada, json!({"title": "Operations", "key": "OPS"})).await;
+    let open = json!({"title": "Commons", "key": "ALL", "visibility": "internal"});
+    let open = app.project(&ada, open).await;
+    let (of_bob, of_eve) = (WebhookSink::start().await, WebhookSink::start().await);
+    app.hook(&bob, &of_bob, &["*"]).await;
+    app.hook(&eve, &of_eve, &["*"]).await;
+    app.member(&ada, &project, &bob, "viewer").await;
+    for project in [&project, &open] {
+        app.task(&ada, json!({"title": "a", "project_id": project["id"]})).await;
+    }
+    app.drain().await;
+    assert_eq!(types(&of_bob), ["project.member_added", "task.created", "task.created"]);
+    assert_eq!(types(&of_eve), ["task.created"]);
+
+    let member = format!("/v1/projects/{}/members/{}", project.text("id"), bob.id);
+    app.delete(&member).as_(&ada).expect(204).await;
+    app.task(&ada, json!({"title": "b", "project_id": project["id"]})).await;
+    app.drain().await;
+    let mut expected = vec!["project.member_added", "project.member_removed", "task.created", "task.created"];
+    assert_eq!(types(&of_bob), expected, "who is out gets that they are, and no more");
+    app.member(&ada, &project, &bob, "viewer").await;
+    app.drain().await;
+    expected.insert(0, "project.member_added");
+    assert_eq!(types(&of_bob), expected);
+    app.finish().await;
+}
+
+async fn a_projects_webhook_gets_what_happens_there(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.user("Root").await;
+    let (ada, bob, eve) = (app.user("Ada").await, app.user("Bob").await, app.user("Eve").await);
+    let project = app.project(&ada, json!({"title": "Operations", "key": "OPS"})).await;
+    let other = app.project(&ada, json!({"title": "Other", "key": "OTH"})).await;
+    app.member(&ada, &project, &bob, "member").await;
+    let sink = WebhookSink::start().await;
+    let hook = |user: &User, project: &Value| {
+        let hook = json!({"url": sink.url("/hook"), "event_types": ["task.*"], "project_id": project});
+        app.post("/v1/webhooks", hook).as_(user)
+    };
+    hook(&bob, &project["id"]).refused(403).await;
+    // Of a project that one may not know of no more is said than of none.
+    let foreign = hook(&eve, &project["id"]).refused(422).await;
+    let none = hook(&eve, &json!("0198f0c0-0000-7000-8000-000000000000")).refused(422).await;
+    assert_eq!(foreign.texts("errors", "pointer"), ["/project_id"]);
+    assert_eq!(foreign["errors"], none["errors"]);
+
+    let made = hook(&ada, &project["id"]).expect(201).await.json();
+    assert_eq!(made["project_id"], project["id"]);
+    for (user, fields) in [
+        (&ada, json!({"title": "hers", "project_id": project["id"]})),
+        (&bob, json!({"title": "his", "project_id": project["id"]})),
+        (&ada, json!({"title": "elsewhere", "project_id": other["id"]})),
+        (&ada, json!({"title": "personal"})),
+    ] {
+        app.task(user, fields).await;
+    }
+    app.drain().await;
+    let mut titles: Vec<_> =
+        sink.received().iter().map(|one| one.event()["data"]["task"].text("title").to_owned()).collect();
+    titles.sort();
+    assert_eq!(titles, ["hers", "his"]);
     app.finish().await;
 }
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 /// How long a broker may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-const TOPICS: [&str; 5] = ["identity", "work", "delivery", "ingest", "dlq"];
+const TOPICS: [&str; 6] = ["identity", "work", "content", "delivery", "ingest", "dlq"];
 const CHANNELS: [&str; 2] = ["email", "webhook"];
 const CLASSES: [&str; 3] = ["high", "normal", "low"];
 

@@ -189,7 +189,7 @@ async fn applied_everywhere(arena: &Arena) {
             .into_iter()
             .filter(|(group, partition, position)| {
                 let head = heads.iter().find(|(_, of, _)| of == partition);
-                ["notifier", "webhooks"].contains(&group.as_str())
+                ["notifier", "projections", "webhooks"].contains(&group.as_str())
                     && head.is_some_and(|head| *position < head.2)
             })
             .collect();

@@ -13,7 +13,7 @@ use super::{
 use crate::history::{Mark, Operation, Wish};
 
 /// The groups that read the log.
-const GROUPS: [&str; 2] = ["notifier", "webhooks"];
+const GROUPS: [&str; 3] = ["notifier", "projections", "webhooks"];
 /// How long after the last fault a webhook may still come.
 const IN_TIME_MS: u64 = 60_000;
 
@@ -142,9 +142,9 @@ mod tests {
         };
         let none: [&str; 0] = [];
         for (rows, expected) in [
-            (&[("notifier", "", 9), ("webhooks", "", 9)][..], &none[..]),
-            (&[("notifier", "", 9), ("webhooks", "", 7)], &["webhooks at 7 of 9"]),
-            (&[("notifier", "", 9)], &["webhooks at 0 of 9"]),
+            (&[("notifier", "", 9), ("projections", "", 9), ("webhooks", "", 9)][..], &none[..]),
+            (&[("notifier", "", 9), ("projections", "", 9), ("webhooks", "", 7)], &["webhooks at 7 of 9"]),
+            (&[("notifier", "", 9), ("webhooks", "", 9)], &["projections at 0 of 9"]),
             // What came before Kafka counts for every partition; an idle partition ends early.
             (
                 &[
@@ -153,6 +153,7 @@ mod tests {
                     ("relay", "work/1", 4),
                     ("notifier", "", 4),
                     ("notifier", "work/0", 9),
+                    ("projections", "", 9),
                     ("webhooks", "work/0", 9),
                     ("webhooks", "work/1", 4),
                 ],
@@ -163,6 +164,7 @@ mod tests {
                     ("relay", "", 9),
                     ("relay", "work/0", 9),
                     ("notifier", "work/0", 9),
+                    ("projections", "work/0", 9),
                     ("webhooks", "work/0", 8),
                 ],
                 &["webhooks at 8 of 9 in work/0"],
@@ -172,6 +174,7 @@ mod tests {
                     ("relay", "", 8),
                     ("relay", "work/0", 8),
                     ("notifier", "work/0", 8),
+                    ("projections", "work/0", 8),
                     ("webhooks", "work/0", 8),
                 ],
                 &["the relay at 8 of 9"],

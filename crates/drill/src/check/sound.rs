@@ -63,7 +63,8 @@ impl World {
         let facts = &mut world.facts;
         facts.integrity = vec!["ok".to_owned()];
         facts.head = i64::try_from(facts.events.len()).unwrap();
-        let progress = ["notifier", "webhooks"].map(|group| ((group.to_owned(), String::new()), facts.head));
+        let groups = ["notifier", "projections", "webhooks"];
+        let progress = groups.map(|group| ((group.to_owned(), String::new()), facts.head));
         facts.progress = BTreeMap::from(progress);
         let url = "http://127.0.0.1:1/hook".to_owned();
         facts.endpoints = vec![Endpoint { id: SINK.to_owned(), enabled: true, url }];

@@ -125,7 +125,7 @@ impl Kafka {
 impl Drop for Kafka {
     /// A test that failed leaves no topics behind either. It has no runtime to wait in any more, so this brings its own.
     fn drop(&mut self) {
-        let topics = ["identity", "work", "delivery", "ingest", "dlq"];
+        let topics = ["identity", "work", "content", "delivery", "ingest", "dlq"];
         let topics = topics.map(|topic| format!("{}.{topic}", self.instance));
         let left = async {
             let Ok(admin) = Self::config().create::<AdminClient<DefaultClientContext>>() else { return };

@@ -18,7 +18,7 @@ use log::{EVENTS, Log, Offsets, PATIENCE};
 
 /// The topics beside those that carry events.
 const BESIDE: [&str; 2] = ["ingest", "dlq"];
-const GROUPS: [&str; 2] = ["notifier", "webhooks"];
+const GROUPS: [&str; 3] = ["notifier", "projections", "webhooks"];
 /// One of so many records is doubled.
 const SHARE: u32 = 10;
 /// How often everything is deleted, doubled or poisoned.
@@ -118,7 +118,8 @@ pub(super) async fn offsets_moved(arena: &Arena) {
     server.kill();
     hold.end().await;
     let ends = log.ends().await;
-    let (all, read) = (ends.iter().map(|(_, end)| end).sum::<i64>() * 2, committed(&log).await);
+    let each = i64::try_from(GROUPS.len()).expect("a few groups");
+    let (all, read) = (ends.iter().map(|(_, end)| end).sum::<i64>() * each, committed(&log).await);
     assert!(read < all, "there was nothing that the groups had not read");
     set(arena, &log, &ends).await;
     server.restart().await;
@@ -129,7 +130,7 @@ pub(super) async fn offsets_moved(arena: &Arena) {
     arena.load.wait_for_more(BETWEEN).await;
 }
 
-/// Sets the offsets of both groups, once their members are gone.
+/// Sets the offsets of all groups, once their members are gone.
 async fn set(arena: &Arena, log: &Log, offsets: &Offsets) {
     for group in GROUPS {
         until_seldom(arena, || log.commit(group, offsets)).await;
@@ -147,7 +148,8 @@ struct Hold(PgConnection);
 
 impl Hold {
     async fn begin(arena: &Arena) -> Self {
-        const SQL: &str = "BEGIN; SELECT position FROM group_progress WHERE group_name IN ('notifier', 'webhooks') FOR UPDATE";
+        const SQL: &str = "BEGIN; SELECT position FROM group_progress
+             WHERE group_name IN ('notifier', 'projections', 'webhooks') FOR UPDATE";
         let url: Url =
             arena.stack.api().beside().variable("DATABASE_URL").expect("a database").parse().expect("a URL");
         let schema = url.query_pairs().find(|(name, _)| name == "schema").expect("a schema").1.into_owned();
@@ -193,7 +195,7 @@ pub(super) async fn duplicates(arena: &Arena) {
     }
 }
 
-/// Records that are no event become dead letters of both groups, and the others go on.
+/// Records that are no event become dead letters of every group, and the others go on.
 pub(super) async fn poison(arena: &Arena) {
     let log = Log::of(arena);
     let producer: FutureProducer = Log::client().create().expect("a producer");
@@ -232,6 +234,6 @@ pub(super) async fn poison(arena: &Arena) {
     })
     .await;
     arena.history.mark(Mark::Fault(format!(
-        "kafka: {sent} records that are no event, each a dead letter of both groups"
+        "kafka: {sent} records that are no event, each a dead letter of every group"
     )));
 }

@@ -17,7 +17,7 @@ use super::{super::super::processes::until_seldom, GROUPS};
 use crate::case::Arena;
 
 /// The topics that carry events.
-pub(super) const EVENTS: [&str; 3] = ["identity", "work", "delivery"];
+pub(super) const EVENTS: [&str; 4] = ["identity", "work", "content", "delivery"];
 /// How long one question may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
