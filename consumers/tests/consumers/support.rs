@@ -21,10 +21,10 @@ use taskpost_common::{
 use taskpost_consumers::{Applied, ApplyError, Consumers, Decoded, Group, Runner, redrive, relay, sequencer};
 use taskpost_ports::{Log, Wakes, log::kafka::trial::Topics};
 use taskpost_store::{
-    Change, Db, Session, StoreError, Tx,
+    Change, Db, Session, Start, StoreError, Tx,
     dead_letters::{self, DeadLetter, LetterFilter},
     events::{self, NewEvent, SeenBy},
-    notifications::{self, InboxFilter, InboxStart},
+    notifications::{self, InboxFilter},
     progress,
     tasks::{self, NewTask},
     users,
@@ -219,7 +219,7 @@ impl Stage {
 
     /// A user's inbox, oldest first.
     pub async fn inbox(&self, user: UserId) -> Vec<Notification> {
-        let (filter, start) = (InboxFilter::default(), InboxStart::Newest);
+        let (filter, start) = (InboxFilter::default(), Start::Newest);
         let mut items =
             notifications::list(&mut self.reader().await, user, &filter, start, 1_000).await.unwrap();
         items.reverse();

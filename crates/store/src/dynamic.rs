@@ -93,3 +93,27 @@ impl Statement {
         }))
     }
 }
+
+/// A pattern for LIKE that matches every text with this part in it, with `\` for ESCAPE.
+pub(crate) fn containing(part: &str) -> String {
+    let mut pattern = String::with_capacity(part.len() + 2);
+    pattern.push('%');
+    for letter in part.chars() {
+        if matches!(letter, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('%');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_means_its_letters() {
+        assert_eq!(containing("100%_a\\"), "%100\\%\\_a\\\\%");
+    }
+}

@@ -30,6 +30,7 @@ pub mod posts;
 pub mod progress;
 pub mod projects;
 pub mod sessions;
+mod start;
 pub mod tasks;
 mod trouble;
 pub mod users;
@@ -38,6 +39,7 @@ pub mod watches;
 pub use channel::{Channel, Listening, Speaking};
 pub use db::{Db, Migration, MigrationState, Schema, Server, Session, Tx};
 pub use error::StoreError;
+pub use start::Start;
 pub use trouble::Trouble;
 
 use taskpost_common::{Cause, Clock, UserId};

@@ -9,7 +9,7 @@ use taskpost_common::{
 use uuid::Uuid;
 
 use crate::{
-    Session, StoreError, Tx,
+    Session, Start, StoreError, Tx,
     bulk::insert_many,
     db::on,
     dynamic::{Bind, Statement},
@@ -107,46 +107,19 @@ impl InboxFilter {
     }
 }
 
-/// Where a page of the inbox starts.
-#[derive(Clone, Copy, Debug)]
-pub enum InboxStart {
-    /// At the newest.
-    Newest,
-    /// At items older than this one.
-    OlderThan(NotificationId),
-    /// At items newer than this one, the nearest to it.
-    NewerThan(NotificationId),
-    /// After so many of the newest.
-    Offset(i64),
-}
-
 /// A page of a user's inbox, newest first.
 pub async fn list(
     session: &mut Session,
     user: UserId,
     filter: &InboxFilter,
-    start: InboxStart,
+    start: Start<NotificationId>,
     limit: usize,
 ) -> Result<Vec<Notification>, StoreError> {
     let mut statement = Statement::new("SELECT * FROM notifications");
     filter.narrow(&mut statement, user);
-    match start {
-        InboxStart::OlderThan(id) => {
-            statement.push(" AND id < ").bind(Bind::Uuid(id.0)).push(" ORDER BY id DESC")
-        }
-        InboxStart::NewerThan(id) => statement.push(" AND id > ").bind(Bind::Uuid(id.0)).push(" ORDER BY id"),
-        InboxStart::Newest | InboxStart::Offset(_) => statement.push(" ORDER BY id DESC"),
-    };
-    statement.push(" LIMIT ").bind(Bind::Int(i64::try_from(limit).unwrap_or(i64::MAX)));
-    if let InboxStart::Offset(offset) = start {
-        statement.push(" OFFSET ").bind(Bind::Int(offset));
-    }
+    start.page(&mut statement, limit);
     let rows: Vec<Row> = statement.fetch_all(session).await?;
-    let mut items: Vec<Notification> = rows.into_iter().map(Notification::from).collect();
-    if matches!(start, InboxStart::NewerThan(_)) {
-        items.reverse();
-    }
-    Ok(items)
+    Ok(start.newest_first(rows.into_iter().map(Notification::from).collect()))
 }
 
 /// How many items the filter matches.

@@ -5,13 +5,12 @@ use sqlx::FromRow;
 use taskpost_common::{
     Event, EventId, PostId, ProjectId, UserId,
     event::PostEvent,
-    page::Direction,
     post::{Post, PostStatus},
 };
 use uuid::Uuid;
 
 use crate::{
-    Change, MAX_BATCH, Session, StoreError, Tx, Viewer, comments,
+    Change, MAX_BATCH, Session, Start, StoreError, Tx, Viewer, comments,
     db::on,
     dynamic::{Bind, Statement},
     events::{self, NewEvent, SeenBy},
@@ -160,7 +159,7 @@ pub async fn list(
     session: &mut Session,
     viewer: Viewer,
     filter: &PostFilter,
-    start: Option<(Direction, PostId)>,
+    start: Start<PostId>,
     limit: usize,
 ) -> Result<Vec<Post>, StoreError> {
     let mut statement = Statement::new("SELECT * FROM posts WHERE TRUE");
@@ -168,22 +167,9 @@ pub async fn list(
         only_visible(&mut statement, viewer.user_id);
     }
     filter.narrow(&mut statement);
-    match start {
-        None => statement.push(" ORDER BY id DESC LIMIT "),
-        Some((Direction::Next, id)) => {
-            statement.push(" AND id < ").bind(Bind::Uuid(id.0)).push(" ORDER BY id DESC LIMIT ")
-        }
-        Some((Direction::Previous, id)) => {
-            statement.push(" AND id > ").bind(Bind::Uuid(id.0)).push(" ORDER BY id LIMIT ")
-        }
-    };
-    statement.bind(Bind::Int(i64::try_from(limit).unwrap_or(i64::MAX)));
+    start.page(&mut statement, limit);
     let rows: Vec<PostRow> = statement.fetch_all(session).await?;
-    let mut posts: Vec<Post> = rows.into_iter().map(Post::from).collect();
-    if matches!(start, Some((Direction::Previous, _))) {
-        posts.reverse();
-    }
-    Ok(posts)
+    Ok(start.newest_first(rows.into_iter().map(Post::from).collect()))
 }
 
 /// Who sees an event about a post: the readers of its project only if it is published, or was until now; before that who

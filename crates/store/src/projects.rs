@@ -25,8 +25,7 @@ use crate::{
 mod read;
 
 pub use read::{
-    ProjectFilter, ProjectStart, Readers, by_ids, count, get, hold_all, list, readable_ids, readers, seen,
-    taken_keys,
+    ProjectFilter, Readers, by_ids, count, get, hold_all, list, readable_ids, readers, seen, taken_keys,
 };
 
 /// Stores a new project with its first owner, and appends `project.created`. A taken key is

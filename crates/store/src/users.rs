@@ -4,7 +4,7 @@ mod change;
 mod list;
 
 pub use change::{changed_fields, for_update, other_admins, set_password, set_roles, update};
-pub use list::{UserFilter, UserStart, count, list};
+pub use list::{UserFilter, count, list};
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;

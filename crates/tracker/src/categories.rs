@@ -5,12 +5,12 @@ use taskpost_common::{
     CategoryId, EventId, ProjectId,
     project::{Category, Project},
 };
-use taskpost_store::{Change, StoreError, Tx, categories, tasks};
+use taskpost_store::{Change, Tx, categories, tasks};
 use utoipa::ToSchema;
 
 use crate::{
     Answered, Caller, Error, Once, Part, Tracker,
-    projects::{TRIES, hold_open, readable},
+    projects::{hold_open, readable},
     validate::{Checks, Lines},
 };
 
@@ -118,23 +118,13 @@ impl Tracker {
         if_match: Option<i64>,
     ) -> Result<EventId, Error> {
         let viewer = caller.viewer();
-        let mut left = TRIES;
-        loop {
-            left -= 1;
-            let deleted = self
-                .change(&caller.cause, move |tx, change| {
-                    Box::pin(async move {
-                        let project = hold_open(tx, viewer, id, if_match).await?;
-                        delete(tx, change, &project, category).await
-                    })
-                })
-                .await;
-            match deleted {
-                // Somebody changed one of its tasks meanwhile.
-                Err(Error::Store(StoreError::Stale(_))) if left > 0 => {}
-                done => return done,
-            }
-        }
+        self.change_again(&caller.cause, move |tx, change| {
+            Box::pin(async move {
+                let project = hold_open(tx, viewer, id, if_match).await?;
+                delete(tx, change, &project, category).await
+            })
+        })
+        .await
     }
 }
 

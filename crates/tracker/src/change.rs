@@ -17,6 +17,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest one may take that deletes a project with all that is in it.
 const LARGE: Duration = Duration::from_mins(1);
 
+/// How often a change is tried when somebody else is faster.
+pub(crate) const TRIES: u32 = 5;
+
 /// An Idempotency-Key of a request.
 #[derive(Clone, Debug)]
 pub struct OnceKey {
@@ -86,6 +89,21 @@ impl Tracker {
         W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<T, Error>> + Send + 'static,
     {
         self.change_within(LARGE, cause, work).await
+    }
+
+    /// As [`Tracker::change`], and again when somebody else changed one of its rows meanwhile.
+    pub(crate) async fn change_again<T, W>(&self, cause: &Cause, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<T, Error>> + Clone + Send + 'static,
+    {
+        for _ in 1..TRIES {
+            match self.change(cause, work.clone()).await {
+                Err(Error::Store(StoreError::Stale(_))) => {}
+                done => return done,
+            }
+        }
+        self.change(cause, work).await
     }
 
     async fn change_within<T, W>(&self, deadline: Duration, cause: &Cause, work: W) -> Result<T, Error>

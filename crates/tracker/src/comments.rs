@@ -16,15 +16,13 @@ use utoipa::ToSchema;
 use crate::{
     Answered, Caller, Error, Once, Tracker,
     access::{require, require_open},
+    change::TRIES,
     mentions,
     pages::{Cursors, Page, PageRequest},
     posts::{self, SeenPost, check_version, surroundings},
     tasks::present,
     validate::{Checks, Lines},
 };
-
-/// How often an edit is tried when others edit the same comment.
-const TRIES: u32 = 5;
 
 /// A new comment.
 #[derive(Clone, Debug, Deserialize, ToSchema)]

@@ -1,13 +1,13 @@
 //! The caller's inbox.
 
 use serde::Deserialize;
-use taskpost_common::{NotificationId, notification::Notification, page::Direction};
-use taskpost_store::notifications::{self, InboxFilter, InboxStart};
+use taskpost_common::{NotificationId, notification::Notification};
+use taskpost_store::notifications::{self, InboxFilter};
 use utoipa::ToSchema;
 
 use crate::{
     Answered, Caller, Error, Once, Tracker,
-    pages::{Cursors, Page, Paging, skipped},
+    pages::{Cursors, Page, Paging},
 };
 
 /// Marks to set or take back; what is absent stays.
@@ -31,28 +31,19 @@ impl Tracker {
         page: Paging,
     ) -> Result<Page<Notification>, Error> {
         let user = caller.user_id();
+        let cursors = Cursors {
+            key: &self.0.cursors,
+            scope: format!("inbox {user} {filter:?}"),
+            now: self.0.clock.now(),
+        };
+        let (start, came, limit) = page.start(&cursors)?;
         let mut reader = self.0.db.reader().await?;
+        let items = notifications::list(&mut reader, user, &filter, start, limit).await?;
         match page {
-            Paging::Numbered { page, per_page } => {
-                let start = InboxStart::Offset(skipped(page, per_page));
-                let data = notifications::list(&mut reader, user, &filter, start, per_page).await?;
-                Ok(Page::numbered(data, notifications::count(&mut reader, user, &filter).await?))
+            Paging::Numbered { .. } => {
+                Ok(Page::numbered(items, notifications::count(&mut reader, user, &filter).await?))
             }
-            Paging::Cursor(page) => {
-                let cursors = Cursors {
-                    key: &self.0.cursors,
-                    scope: format!("inbox {user} {filter:?}"),
-                    now: self.0.clock.now(),
-                };
-                let start = cursors.open::<NotificationId>(page.cursor.as_deref())?;
-                let from = match start {
-                    None => InboxStart::Newest,
-                    Some((Direction::Next, id)) => InboxStart::OlderThan(id),
-                    Some((Direction::Previous, id)) => InboxStart::NewerThan(id),
-                };
-                let items = notifications::list(&mut reader, user, &filter, from, page.limit + 1).await?;
-                cursors.page(items, page.limit, start.map(|(way, _)| way), |item| item.id)
-            }
+            Paging::Cursor(page) => cursors.page(items, page.limit, came, |item| item.id),
         }
     }
 

@@ -11,7 +11,7 @@ use taskpost_common::{
     watch::{WatchLevel, WatchSubject},
 };
 use taskpost_store::{
-    Change, Session, StoreError, Tx, Viewer,
+    Change, Session, Tx, Viewer,
     audit::{self, NewAudit},
     members::{self, MemberPlace},
     tasks, users, watches,
@@ -22,7 +22,7 @@ use crate::{
     Answered, Caller, Error, Once, Part, Tracker,
     access::{in_project, require},
     pages::{Cursors, Page, PageRequest},
-    projects::{TRIES, hold},
+    projects::hold,
 };
 
 /// In a project of so many people, new ones are not told of everything.
@@ -147,20 +147,10 @@ impl Tracker {
         if_match: Option<i64>,
     ) -> Result<EventId, Error> {
         let viewer = caller.viewer();
-        let mut left = TRIES;
-        loop {
-            left -= 1;
-            let removed = self
-                .change(&caller.cause, move |tx, change| {
-                    Box::pin(async move { remove(tx, change, viewer, (id, user), if_match).await })
-                })
-                .await;
-            match removed {
-                // Somebody changed one of their tasks meanwhile.
-                Err(Error::Store(StoreError::Stale(_))) if left > 0 => {}
-                done => return done,
-            }
-        }
+        self.change_again(&caller.cause, move |tx, change| {
+            Box::pin(async move { remove(tx, change, viewer, (id, user), if_match).await })
+        })
+        .await
     }
 }
 

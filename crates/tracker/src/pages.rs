@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 use taskpost_common::page::{CursorKey, Direction};
+use taskpost_store::Start;
 
 use crate::Error;
 
@@ -55,9 +56,24 @@ impl<T> Page<T> {
     }
 }
 
-/// How many items come before a numbered page.
-pub(crate) fn skipped(page: u32, per_page: usize) -> i64 {
-    i64::from(page.saturating_sub(1)).saturating_mul(i64::try_from(per_page).unwrap_or(i64::MAX))
+impl Paging {
+    /// Where the page starts, which way a cursor walks, and how many rows to ask for: one more than a page by cursor holds.
+    pub(crate) fn start<Id: DeserializeOwned + Copy>(
+        &self,
+        cursors: &Cursors<'_>,
+    ) -> Result<(Start<Id>, Option<Direction>, usize), Error> {
+        match self {
+            Self::Numbered { page, per_page } => {
+                let before = i64::from(page.saturating_sub(1));
+                let skipped = before.saturating_mul(i64::try_from(*per_page).unwrap_or(i64::MAX));
+                Ok((Start::Offset(skipped), None, *per_page))
+            }
+            Self::Cursor(page) => {
+                let cursor = cursors.open::<Id>(page.cursor.as_deref())?;
+                Ok((cursor.into(), cursor.map(|(way, _)| way), page.limit + 1))
+            }
+        }
+    }
 }
 
 /// Cursors of one list: bound to the user, the list, its filter and its order by `scope`.

@@ -17,14 +17,12 @@ use utoipa::ToSchema;
 use crate::{
     Answered, Caller, Error, Once, Tracker,
     access::{require, require_open, role},
+    change::TRIES,
     pages::{Cursors, Page, PageRequest},
     placing::unknown_project,
     tasks::present,
     validate::{Checks, Lines},
 };
-
-/// How often a change is tried when others change the same post.
-const TRIES: u32 = 5;
 
 /// A new post, which begins as a draft.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -102,7 +100,7 @@ impl Tracker {
         };
         let start = cursors.open::<PostId>(page.cursor.as_deref())?;
         let mut reader = self.0.db.reader().await?;
-        let rows = posts::list(&mut reader, caller.viewer(), &filter, start, page.limit + 1).await?;
+        let rows = posts::list(&mut reader, caller.viewer(), &filter, start.into(), page.limit + 1).await?;
         cursors.page(rows, page.limit, start.map(|(way, _)| way), |post| post.id)
     }
 

@@ -6,7 +6,6 @@ mod keys;
 use serde_json::json;
 use taskpost_common::{
     EventId, ProjectId,
-    page::Direction,
     project::{Project, ProjectRole, Visibility},
     watch::{WatchLevel, WatchSubject},
     workflow::Workflow,
@@ -14,7 +13,7 @@ use taskpost_common::{
 use taskpost_store::{
     Session, StoreError, Tx, Viewer,
     audit::{self, NewAudit},
-    projects::{self, ProjectFilter, ProjectStart},
+    projects::{self, ProjectFilter},
     watches,
 };
 
@@ -23,13 +22,11 @@ pub use input::{CreateProject, PatchProject};
 use crate::{
     Answered, Caller, Error, Once, Tracker,
     access::{in_project, require_open},
-    pages::{Cursors, Page, Paging, skipped},
+    change::TRIES,
+    pages::{Cursors, Page, Paging},
 };
 use input::{apply, check_new, check_patch};
 use keys::{free_key, unless_taken};
-
-/// How often a change is tried when somebody else is faster.
-pub(crate) const TRIES: u32 = 5;
 
 /// Something that belongs to a project, with the version that the project has.
 #[derive(Clone, Debug)]
@@ -120,28 +117,19 @@ impl Tracker {
         page: Paging,
     ) -> Result<Page<Project>, Error> {
         let viewer = caller.viewer();
+        let cursors = Cursors {
+            key: &self.0.cursors,
+            scope: format!("projects {} {filter:?}", viewer.user_id),
+            now: self.0.clock.now(),
+        };
+        let (start, came, limit) = page.start(&cursors)?;
         let mut reader = self.0.db.reader().await?;
+        let rows = projects::list(&mut reader, viewer, &filter, start, limit).await?;
         match page {
-            Paging::Numbered { page, per_page } => {
-                let start = ProjectStart::Offset(skipped(page, per_page));
-                let data = projects::list(&mut reader, viewer, &filter, start, per_page).await?;
-                Ok(Page::numbered(data, projects::count(&mut reader, viewer, &filter).await?))
+            Paging::Numbered { .. } => {
+                Ok(Page::numbered(rows, projects::count(&mut reader, viewer, &filter).await?))
             }
-            Paging::Cursor(page) => {
-                let cursors = Cursors {
-                    key: &self.0.cursors,
-                    scope: format!("projects {} {filter:?}", viewer.user_id),
-                    now: self.0.clock.now(),
-                };
-                let start = cursors.open::<ProjectId>(page.cursor.as_deref())?;
-                let from = match start {
-                    None => ProjectStart::Newest,
-                    Some((Direction::Next, id)) => ProjectStart::OlderThan(id),
-                    Some((Direction::Previous, id)) => ProjectStart::NewerThan(id),
-                };
-                let rows = projects::list(&mut reader, viewer, &filter, from, page.limit + 1).await?;
-                cursors.page(rows, page.limit, start.map(|(way, _)| way), |project| project.id)
-            }
+            Paging::Cursor(page) => cursors.page(rows, page.limit, came, |project| project.id),
         }
     }
 

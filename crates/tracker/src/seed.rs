@@ -12,10 +12,10 @@ use taskpost_common::{
     user::{Role, Roles, User, UserStatus},
 };
 use taskpost_store::{
-    Viewer,
+    Start, Viewer,
     idempotency::StoredAnswer,
     leases, members,
-    projects::{self, ProjectFilter, ProjectStart},
+    projects::{self, ProjectFilter},
     tasks, users,
 };
 use uuid::Uuid;
@@ -156,7 +156,7 @@ impl Tracker {
     ) -> Result<Option<ProjectId>, Error> {
         let mut reader = self.0.db.reader().await?;
         let filter = ProjectFilter { title: Some(plan.title.clone()), archived: None };
-        let found = projects::list(&mut reader, EVERYTHING, &filter, ProjectStart::Newest, 200).await?;
+        let found = projects::list(&mut reader, EVERYTHING, &filter, Start::Newest, 200).await?;
         if let Some(project) = found.into_iter().find(|project| project.key == plan.key) {
             let member = members::get(&mut reader, project.id, owner.id).await?;
             let ours = member.is_some_and(|member| member.role == ProjectRole::Owner);

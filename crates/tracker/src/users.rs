@@ -7,19 +7,18 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use taskpost_common::{
     EventId, UserId,
-    page::Direction,
     user::{Role, Roles, User, UserStatus},
 };
 use taskpost_store::{
     StoreError, Viewer,
-    users::{self, UserFilter, UserStart},
+    users::{self, UserFilter},
 };
 use utoipa::ToSchema;
 
 use crate::{
     Answered, Caller, Error, Once, Tracker,
     auth::taken_by_many,
-    pages::{Cursors, Page, Paging, skipped},
+    pages::{Cursors, Page, Paging},
 };
 pub(crate) use change::store_roles;
 use change::{Changed, locked, store_fields};
@@ -92,25 +91,14 @@ impl Tracker {
         paging: Paging,
     ) -> Result<Page<SeenUser>, Error> {
         let viewer = caller.viewer();
+        let scope = format!("users {} {filter:?}", caller.user_id());
+        let cursors = Cursors { key: &self.0.cursors, scope, now: self.0.clock.now() };
+        let (start, came, limit) = paging.start(&cursors)?;
         let mut reader = self.0.db.reader().await?;
+        let found = users::list(&mut reader, &filter, start, limit).await?;
         let page = match paging {
-            Paging::Numbered { page, per_page } => {
-                let start = UserStart::Offset(skipped(page, per_page));
-                let found = users::list(&mut reader, &filter, start, per_page).await?;
-                Page::numbered(found, users::count(&mut reader, &filter).await?)
-            }
-            Paging::Cursor(page) => {
-                let scope = format!("users {} {filter:?}", caller.user_id());
-                let cursors = Cursors { key: &self.0.cursors, scope, now: self.0.clock.now() };
-                let start = cursors.open::<UserId>(page.cursor.as_deref())?;
-                let from = match start {
-                    None => UserStart::Newest,
-                    Some((Direction::Next, id)) => UserStart::OlderThan(id),
-                    Some((Direction::Previous, id)) => UserStart::NewerThan(id),
-                };
-                let found = users::list(&mut reader, &filter, from, page.limit + 1).await?;
-                cursors.page(found, page.limit, start.map(|(way, _)| way), |user| user.id)?
-            }
+            Paging::Numbered { .. } => Page::numbered(found, users::count(&mut reader, &filter).await?),
+            Paging::Cursor(page) => cursors.page(found, page.limit, came, |user| user.id)?,
         };
         Ok(page.map(|user| seen(user, viewer)))
     }

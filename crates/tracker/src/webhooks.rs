@@ -1,9 +1,10 @@
 //! Webhooks: where a user's events are sent.
 
+mod shapes;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Duration, Utc};
 use rand::RngExt as _;
-use serde::{Deserialize, Serialize};
 use taskpost_common::{
     AttemptId, Cause, DeliveryId, EndpointId, Envelope, Event, EventId, Position, ProjectId,
     delivery::WebhookPayload,
@@ -17,125 +18,20 @@ use taskpost_store::{
     deliveries::{self, NewDelivery},
     endpoints::{self, Endpoint},
 };
-use utoipa::ToSchema;
+
+pub use shapes::{CreateWebhook, PatchWebhook, TestDelivery, Webhook, WebhookAttempt, WebhookWithSecret};
 
 use crate::{
     Answered, Caller, Error, Once, Tracker, access,
     pages::{Cursors, Page, PageRequest},
     validate::{Checks, Lines},
 };
+use shapes::FORMAT;
 
 /// How many one user may have.
 const MOST: usize = 100;
 /// How long the secret before a rotation signs too.
 const OVERLAP: Duration = Duration::hours(24);
-/// The one format there is yet.
-const FORMAT: &str = "cloudevents";
-
-/// A new receiver.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateWebhook {
-    /// An http or https address that the public Internet reaches.
-    #[schema(example = "https://hooks.example.org/taskpost")]
-    pub url: String,
-    /// Types or families, such as `task.created` or `task.*`; `*` is all but what is about deliveries.
-    #[schema(example = json!(["task.*"]))]
-    pub event_types: Vec<String>,
-    /// Only events of this project, of which one must be a maintainer.
-    #[serde(default)]
-    pub project_id: Option<ProjectId>,
-    /// `cloudevents`.
-    #[serde(default)]
-    pub format: Option<String>,
-    /// A note.
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-/// A merge patch: what is absent stays.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PatchWebhook {
-    /// Another address.
-    #[serde(default)]
-    pub url: Option<String>,
-    /// Other types.
-    #[serde(default)]
-    pub event_types: Option<Vec<String>>,
-    /// Another note.
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-/// A receiver, without its secret.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Webhook {
-    /// Its id.
-    pub id: EndpointId,
-    /// Where requests go.
-    pub url: String,
-    /// What it gets.
-    pub event_types: Vec<String>,
-    /// Only events of this project.
-    pub project_id: Option<ProjectId>,
-    /// `cloudevents`.
-    pub format: &'static str,
-    /// A note.
-    pub description: String,
-    /// Whether it gets anything.
-    pub enabled: bool,
-    /// Why it does not.
-    pub disabled_reason: Option<String>,
-    /// Since when every try has failed.
-    pub failing_since: Option<DateTime<Utc>>,
-    /// Raised by every change.
-    pub version: i64,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-    /// When it last changed.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// A receiver with its secret, which is shown here and never again.
-#[derive(Clone, Serialize, ToSchema)]
-pub struct WebhookWithSecret {
-    /// The receiver.
-    #[serde(flatten)]
-    pub webhook: Webhook,
-    /// `whsec_` and base64: verifies signatures (Standard Webhooks).
-    pub secret: String,
-}
-
-/// A test that is under way.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct TestDelivery {
-    /// Its `webhook-id`.
-    pub delivery_id: DeliveryId,
-}
-
-/// One try at a receiver.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct WebhookAttempt {
-    /// Its id.
-    pub id: AttemptId,
-    /// The `webhook-id` it carried.
-    pub delivery_id: DeliveryId,
-    /// Which try of the delivery, from 1.
-    pub number: i64,
-    /// delivered, failed, rejected, blocked, timed_out or panicked.
-    pub outcome: String,
-    /// What the receiver answered.
-    pub status_code: Option<i64>,
-    /// What failed.
-    pub error: Option<String>,
-    /// The first of what the receiver said.
-    pub excerpt: Option<String>,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// How long it took, in milliseconds.
-    pub duration_ms: i64,
-}
 
 impl Tracker {
     /// Makes a receiver.
@@ -195,7 +91,7 @@ impl Tracker {
         let before = cursors.open::<EndpointId>(page.cursor.as_deref())?.map(|(_, id)| id);
         let rows = endpoints::list(&mut self.0.db.reader().await?, user, before, page.limit + 1).await?;
         let page = cursors.page(rows, page.limit, None, |endpoint| endpoint.id)?;
-        Ok(map(page, Webhook::from))
+        Ok(page.map(Webhook::from))
     }
 
     /// One receiver.
@@ -343,7 +239,7 @@ impl Tracker {
         let before = cursors.open::<AttemptId>(page.cursor.as_deref())?.map(|(_, id): (Direction, _)| id);
         let rows = deliveries::endpoint_attempts(&mut reader, id, before, page.limit + 1).await?;
         let page = cursors.page(rows, page.limit, None, |row| row.id)?;
-        Ok(map(page, |row| WebhookAttempt {
+        Ok(page.map(|row| WebhookAttempt {
             id: AttemptId(row.id),
             delivery_id: DeliveryId(row.delivery_id),
             number: row.number,
@@ -502,32 +398,4 @@ fn new_secret() -> String {
 fn with_secret(endpoint: Endpoint) -> WebhookWithSecret {
     let secret = endpoint.secret.clone();
     WebhookWithSecret { webhook: endpoint.into(), secret }
-}
-
-fn map<A, B>(page: Page<A>, with: impl Fn(A) -> B) -> Page<B> {
-    Page {
-        data: page.data.into_iter().map(with).collect(),
-        next_cursor: page.next_cursor,
-        prev_cursor: page.prev_cursor,
-        total: page.total,
-    }
-}
-
-impl From<Endpoint> for Webhook {
-    fn from(endpoint: Endpoint) -> Self {
-        Self {
-            id: endpoint.id,
-            url: endpoint.url,
-            event_types: endpoint.event_types,
-            project_id: endpoint.project_id,
-            format: FORMAT,
-            description: endpoint.description,
-            enabled: endpoint.enabled,
-            disabled_reason: endpoint.disabled_reason,
-            failing_since: endpoint.failing_since,
-            version: endpoint.version,
-            created_at: endpoint.created_at,
-            updated_at: endpoint.updated_at,
-        }
-    }
 }

@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::ProjectRow;
 use crate::{
-    MAX_BATCH, Session, StoreError, Tx, Viewer,
+    MAX_BATCH, Session, Start, StoreError, Tx, Viewer,
     db::on,
-    dynamic::{Bind, Statement},
+    dynamic::{Bind, Statement, containing},
     members,
 };
 
@@ -169,24 +169,11 @@ impl ProjectFilter {
             None => statement,
         };
         if let Some(title) = &self.title {
-            statement.push(" AND (lower(title) LIKE ").bind(Bind::Text(pattern(&title.to_lowercase())));
-            statement.push(" ESCAPE '\\' OR title LIKE ").bind(Bind::Text(pattern(title)));
+            statement.push(" AND (lower(title) LIKE ").bind(Bind::Text(containing(&title.to_lowercase())));
+            statement.push(" ESCAPE '\\' OR title LIKE ").bind(Bind::Text(containing(title)));
             statement.push(" ESCAPE '\\')");
         }
     }
-}
-
-/// Where a page of projects starts.
-#[derive(Clone, Copy, Debug)]
-pub enum ProjectStart {
-    /// At the newest.
-    Newest,
-    /// At projects older than this one.
-    OlderThan(ProjectId),
-    /// At projects newer than this one, the nearest to it.
-    NewerThan(ProjectId),
-    /// After so many of the newest.
-    Offset(i64),
 }
 
 /// A page of the projects that the viewer may read, newest first.
@@ -194,30 +181,14 @@ pub async fn list(
     session: &mut Session,
     viewer: Viewer,
     filter: &ProjectFilter,
-    start: ProjectStart,
+    start: Start<ProjectId>,
     limit: usize,
 ) -> Result<Vec<Project>, StoreError> {
     let mut statement = Statement::new("SELECT * FROM projects");
     filter.narrow(&mut statement, viewer);
-    match start {
-        ProjectStart::OlderThan(id) => {
-            statement.push(" AND id < ").bind(Bind::Uuid(id.0)).push(" ORDER BY id DESC")
-        }
-        ProjectStart::NewerThan(id) => {
-            statement.push(" AND id > ").bind(Bind::Uuid(id.0)).push(" ORDER BY id")
-        }
-        ProjectStart::Newest | ProjectStart::Offset(_) => statement.push(" ORDER BY id DESC"),
-    };
-    statement.push(" LIMIT ").bind(Bind::Int(i64::try_from(limit).unwrap_or(i64::MAX)));
-    if let ProjectStart::Offset(offset) = start {
-        statement.push(" OFFSET ").bind(Bind::Int(offset));
-    }
+    start.page(&mut statement, limit);
     let rows: Vec<ProjectRow> = statement.fetch_all(session).await?;
-    let mut projects = rows.into_iter().map(Project::try_from).collect::<Result<Vec<_>, _>>()?;
-    if matches!(start, ProjectStart::NewerThan(_)) {
-        projects.reverse();
-    }
-    Ok(projects)
+    Ok(start.newest_first(rows.into_iter().map(Project::try_from).collect::<Result<_, _>>()?))
 }
 
 /// How many projects the filter matches of those that the viewer may read.
@@ -226,18 +197,4 @@ pub async fn count(session: &mut Session, viewer: Viewer, filter: &ProjectFilter
     filter.narrow(&mut statement, viewer);
     let rows: Vec<(i64,)> = statement.fetch_all(session).await?;
     Ok(rows.first().map_or(0, |(count,)| *count))
-}
-
-/// A LIKE pattern for what has `text` in it as it is written, with `\` for ESCAPE.
-fn pattern(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for c in text.chars() {
-        if matches!(c, '\\' | '%' | '_') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
 }

@@ -4,8 +4,8 @@ use taskpost_common::{UserId, user::User};
 
 use super::UserRow;
 use crate::{
-    Session, StoreError,
-    dynamic::{Bind, Statement},
+    Session, Start, StoreError,
+    dynamic::{Bind, Statement, containing},
 };
 
 /// Which users are wanted.
@@ -28,45 +28,18 @@ impl UserFilter {
     }
 }
 
-/// Where a page of users starts.
-#[derive(Clone, Copy, Debug)]
-pub enum UserStart {
-    /// At the newest.
-    Newest,
-    /// At users older than this one.
-    OlderThan(UserId),
-    /// At users newer than this one, the nearest to it.
-    NewerThan(UserId),
-    /// After so many of the newest.
-    Offset(i64),
-}
-
 /// A page of users, newest first.
 pub async fn list(
     session: &mut Session,
     filter: &UserFilter,
-    start: UserStart,
+    start: Start<UserId>,
     limit: usize,
 ) -> Result<Vec<User>, StoreError> {
     let mut statement = Statement::new("SELECT * FROM users WHERE TRUE");
     filter.narrow(&mut statement);
-    match start {
-        UserStart::OlderThan(id) => {
-            statement.push(" AND id < ").bind(Bind::Uuid(id.0)).push(" ORDER BY id DESC")
-        }
-        UserStart::NewerThan(id) => statement.push(" AND id > ").bind(Bind::Uuid(id.0)).push(" ORDER BY id"),
-        UserStart::Newest | UserStart::Offset(_) => statement.push(" ORDER BY id DESC"),
-    };
-    statement.push(" LIMIT ").bind(Bind::Int(i64::try_from(limit).unwrap_or(i64::MAX)));
-    if let UserStart::Offset(offset) = start {
-        statement.push(" OFFSET ").bind(Bind::Int(offset));
-    }
+    start.page(&mut statement, limit);
     let rows: Vec<UserRow> = statement.fetch_all(session).await?;
-    let mut users: Vec<User> = rows.into_iter().map(|row| row.split().0).collect();
-    if matches!(start, UserStart::NewerThan(_)) {
-        users.reverse();
-    }
-    Ok(users)
+    Ok(start.newest_first(rows.into_iter().map(|row| row.split().0).collect()))
 }
 
 /// How many users the filter matches.
@@ -75,28 +48,4 @@ pub async fn count(session: &mut Session, filter: &UserFilter) -> Result<i64, St
     filter.narrow(&mut statement);
     let rows: Vec<(i64,)> = statement.fetch_all(session).await?;
     Ok(rows.first().map_or(0, |(count,)| *count))
-}
-
-/// A pattern for LIKE that matches every text with this part in it.
-fn containing(part: &str) -> String {
-    let mut pattern = String::with_capacity(part.len() + 2);
-    pattern.push('%');
-    for letter in part.chars() {
-        if matches!(letter, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(letter);
-    }
-    pattern.push('%');
-    pattern
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_means_its_letters() {
-        assert_eq!(containing("100%_a\\"), "%100\\%\\_a\\\\%");
-    }
 }

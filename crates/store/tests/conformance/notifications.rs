@@ -1,10 +1,13 @@
 //! The inbox.
 
 use taskpost_common::{
-    UserId,
+    NotificationId, UserId,
     notification::{Channel, Notification, NotificationType, Reason, Subject},
 };
-use taskpost_store::notifications::{self, Decision, InboxFilter, InboxStart, NewNotification};
+use taskpost_store::{
+    Start,
+    notifications::{self, Decision, InboxFilter, NewNotification},
+};
 
 use crate::{batches::decision, harness::Store};
 
@@ -45,7 +48,7 @@ async fn titles(
     store: &Store,
     user: UserId,
     filter: &InboxFilter,
-    start: InboxStart,
+    start: Start<NotificationId>,
     limit: usize,
 ) -> Vec<String> {
     let page = notifications::list(&mut store.reader().await, user, filter, start, limit).await.unwrap();
@@ -63,7 +66,7 @@ async fn an_event_gives_a_user_one_item(store: Store) {
     insert(&store, &[again, for_bob, first.clone()]).await;
     let mut reader = store.reader().await;
     let page =
-        notifications::list(&mut reader, ada, &InboxFilter::default(), InboxStart::Newest, 10).await.unwrap();
+        notifications::list(&mut reader, ada, &InboxFilter::default(), Start::Newest, 10).await.unwrap();
     assert_eq!(page.len(), 1);
     assert_eq!(serde_json::to_value(&page[0]).unwrap(), serde_json::to_value(&first.item).unwrap());
     assert_eq!(notifications::count(&mut reader, bob, &InboxFilter::default()).await.unwrap(), 1);
@@ -145,16 +148,16 @@ async fn the_inbox_is_read_in_pages(store: Store) {
     insert(&store, &[item(&store, store.id())]).await;
     let id = |i: usize| rows[i].item.id;
     for (start, limit, wanted) in [
-        (InboxStart::Newest, 3, "654"),
-        (InboxStart::Newest, 100, "6543210"),
-        (InboxStart::OlderThan(id(4)), 2, "32"),
-        (InboxStart::OlderThan(id(0)), 2, ""),
-        (InboxStart::NewerThan(id(2)), 2, "43"),
-        (InboxStart::NewerThan(id(2)), 100, "6543"),
-        (InboxStart::NewerThan(id(6)), 2, ""),
-        (InboxStart::Offset(0), 2, "65"),
-        (InboxStart::Offset(5), 10, "10"),
-        (InboxStart::Offset(70), 10, ""),
+        (Start::Newest, 3, "654"),
+        (Start::Newest, 100, "6543210"),
+        (Start::OlderThan(id(4)), 2, "32"),
+        (Start::OlderThan(id(0)), 2, ""),
+        (Start::NewerThan(id(2)), 2, "43"),
+        (Start::NewerThan(id(2)), 100, "6543"),
+        (Start::NewerThan(id(6)), 2, ""),
+        (Start::Offset(0), 2, "65"),
+        (Start::Offset(5), 10, "10"),
+        (Start::Offset(70), 10, ""),
     ] {
         let page = titles(&store, ada, &InboxFilter::default(), start, limit).await.concat();
         assert_eq!(page, wanted, "{start:?} {limit}");
@@ -184,7 +187,7 @@ async fn the_inbox_is_filtered(store: Store) {
         (InboxFilter { reasons: vec![Reason::Assigned], ..all() }, "20"),
         (InboxFilter { unread: Some(true), reasons: vec![Reason::Assigned], ..all() }, "0"),
     ] {
-        assert_eq!(titles(&store, ada, &filter, InboxStart::Newest, 10).await.concat(), wanted, "{filter:?}");
+        assert_eq!(titles(&store, ada, &filter, Start::Newest, 10).await.concat(), wanted, "{filter:?}");
         let count = notifications::count(&mut store.reader().await, ada, &filter).await.unwrap();
         assert_eq!(usize::try_from(count).unwrap(), wanted.len(), "{filter:?}");
     }

@@ -7,7 +7,10 @@ use taskpost_common::{
     UserId,
     user::{Role, Roles, User},
 };
-use taskpost_store::users::{self, UserFilter, UserStart};
+use taskpost_store::{
+    Start,
+    users::{self, UserFilter},
+};
 use taskpost_tracker::CreateUser;
 
 use super::{
@@ -129,7 +132,7 @@ async fn list(options: List) -> anyhow::Result<()> {
     let filter = UserFilter { name: options.name };
     let mut found: Vec<User> = Vec::new();
     loop {
-        let start = found.last().map_or(UserStart::Newest, |last| UserStart::OlderThan(last.id));
+        let start = found.last().map_or(Start::Newest, |last| Start::OlderThan(last.id));
         let mut reader = db.reader().await?;
         let page = users::list(&mut reader, &filter, start, PAGE).await?;
         let ends = page.len() < PAGE;

@@ -11,7 +11,7 @@ use taskpost_common::{
     watch::WatchLevel,
 };
 use taskpost_store::{
-    members,
+    Start, members,
     posts::{self, PostFilter},
 };
 
@@ -125,7 +125,7 @@ impl<'a> Stage<'a> {
     ) -> Result<(), Error> {
         let filter = PostFilter { projects: vec![project], statuses: Vec::new() };
         let mut reader = self.tracker.0.db.reader().await?;
-        let known = posts::list(&mut reader, EVERYTHING, &filter, None, 200).await?;
+        let known = posts::list(&mut reader, EVERYTHING, &filter, Start::Newest, 200).await?;
         drop(reader);
         for (place, post) in wanted.iter().enumerate() {
             if known.iter().any(|known| known.title == post.title) {

@@ -14,12 +14,10 @@ use crate::{
     Answered, Caller, Error, Once, Tracker,
     access::{in_project, require_open},
     auth::unknown_assignee,
+    change::TRIES,
     placing::{check_lists, not_a_member, unknown_category},
     workflow,
 };
-
-/// How often a change is tried when others change the same task.
-const TRIES: u32 = 5;
 
 impl Tracker {
     /// Changes fields of a task.
