@@ -20,7 +20,7 @@ pub fn build(workspace: &Workspace, names: &[&str], release: bool, progress: &Pr
     let mut cargo = workspace.cargo("build");
     cargo.args(ALL_PACKAGES).args(names.iter().flat_map(|name| ["--bin", name]));
     // A test among the targets, and cargo adds the features of the dev-dependencies, as it does for `cargo test`.
-    cargo.args(["--test", "testkit"]);
+    cargo.args(["--test", "tracing"]);
     if release {
         cargo.arg("--release");
     }

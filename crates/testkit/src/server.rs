@@ -445,7 +445,7 @@ fn build() -> PathBuf {
         "taskpost",
     ]);
     // As in `cargo xtask test`: with other features than the tests have, cargo would build everything once more.
-    cargo.args(["--exclude", "taskpost-loadtest", "--test", "testkit", "--target-dir"]).arg(target);
+    cargo.args(["--exclude", "taskpost-loadtest", "--test", "tracing", "--target-dir"]).arg(target);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }

@@ -3,6 +3,7 @@
 mod combination;
 mod counts;
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -18,6 +19,9 @@ use counts::Counts;
 /// So many tests of a combination that fail are run again without the others. Those that pass then are told apart, as a
 /// defect to be mended; a busy machine must not stop everybody's work. The drill is never run again.
 const FLAKY: usize = 3;
+
+/// So many tests of one program run at once for each core: most of what they do is wait for a service.
+const AT_ONCE: usize = 2;
 
 /// What `cargo xtask test` may be told.
 #[derive(clap::Args, Default)]
@@ -120,7 +124,12 @@ fn run_tests(
     let mut cargo = workspace.cargo("test");
     combination.tell(cargo.args(combination.packages()).arg("--no-fail-fast"), suite, alone);
     services::name(workspace, cargo.env(BINARY, product), &services)?;
+    cargo.env("RUST_TEST_THREADS", at_once());
     counts::run(&mut cargo)
+}
+
+fn at_once() -> String {
+    (AT_ONCE * std::thread::available_parallelism().map_or(1, NonZero::get)).to_string()
 }
 
 /// The product's binary, built once for all tests that start it.

@@ -1,5 +1,4 @@
 //! Who belongs to a project: adding, roles, kicking and leaving; and who watches what.
-#![cfg(test)]
 
 use futures::future::join_all;
 use serde_json::{Value, json};

@@ -1,5 +1,4 @@
 //! Posts: from draft to published and back, who sees and does what, and what becomes of them with a project.
-#![cfg(test)]
 
 use futures::future::join_all;
 use serde_json::{Value, json};

@@ -1,5 +1,4 @@
 //! Comments: counts that are right, whom they name, who may what, and in which order their events come.
-#![cfg(test)]
 
 use std::collections::HashSet;
 

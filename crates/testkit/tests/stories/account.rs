@@ -1,5 +1,4 @@
 //! One's own account: its sessions, its password, and the way back in for who forgot it.
-#![cfg(test)]
 
 use std::time::{Duration, Instant};
 

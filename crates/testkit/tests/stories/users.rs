@@ -1,5 +1,4 @@
 //! Who there is, who sees what of whom, and what admins do about it.
-#![cfg(test)]
 
 use std::collections::HashSet;
 

@@ -1,5 +1,4 @@
 //! The command line beside serving: what it says of the schema and of everything the program stands on.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::{net::Ipv4Addr, path::Path};
 

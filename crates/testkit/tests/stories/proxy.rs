@@ -1,5 +1,4 @@
 //! The network that fails when told to: each fault does what it says, to the byte, and nothing else.
-#![expect(clippy::expect_used, reason = "a test may stop at the first surprise")]
 
 use std::{
     io::ErrorKind,

@@ -1,5 +1,4 @@
 //! Embedded data moves to Postgres, whole or not at all.
-#![cfg(test)]
 
 use serde_json::{Value, json};
 use taskpost_testkit::{Backend, Exit, Fields as _, PATIENCE, Server, ServerStarting, User, WebhookSink};

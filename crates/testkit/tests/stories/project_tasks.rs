@@ -1,5 +1,4 @@
 //! Tasks in projects: keys, lists, members, history, search, reminders.
-#![cfg(test)]
 
 use std::collections::HashSet;
 

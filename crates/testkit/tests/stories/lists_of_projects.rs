@@ -1,5 +1,4 @@
 //! What a project has in it besides tasks: categories, labels, statuses and task types.
-#![cfg(test)]
 
 use futures::future::join_all;
 use serde_json::{Value, json};

@@ -1,5 +1,4 @@
 //! Boards: what they show, that one reads what one wrote, and that they can be built anew.
-#![cfg(test)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -1,5 +1,4 @@
 //! Accounts, settings and the log on the command line, beside a running server.
-#![cfg(test)]
 
 use std::fs;
 

@@ -1,5 +1,4 @@
 //! The permission table, tried out: every row of it, by everybody it speaks of.
-#![cfg(test)]
 
 use serde_json::{Value, json};
 use taskpost_api::http::{Access, Route, TABLE};

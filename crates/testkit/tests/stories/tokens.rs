@@ -1,5 +1,4 @@
 //! Tokens for machines: what each may do, and how it ends.
-#![cfg(test)]
 
 use std::time::Duration;
 

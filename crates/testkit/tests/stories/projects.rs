@@ -1,5 +1,4 @@
 //! Projects: how they come, change and go, who may do what, and their list.
-#![cfg(test)]
 
 use std::collections::HashSet;
 

@@ -1,5 +1,4 @@
 //! The demo: all of it, once, and never in production.
-#![cfg(test)]
 
 use std::collections::{BTreeMap, HashSet};
 

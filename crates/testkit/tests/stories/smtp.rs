@@ -1,5 +1,4 @@
 //! Mails over SMTP: what comes over the wire, and what becomes of a server that refuses, stalls or vanishes.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::{collections::HashSet, time::Duration};
 
