@@ -1,23 +1,16 @@
 //! `cargo xtask loadtest`: the product as it is released, the load test's own program against it, and its exit code.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::environment;
 use crate::process;
+use crate::product::Place;
 use crate::progress::Progress;
-use crate::services::{self, Service};
+use crate::services;
 use crate::tools;
 use crate::workspace::Workspace;
-
-/// How long the product may take to listen, and to end after it was asked to.
-const START: Duration = Duration::from_mins(1);
-const END: Duration = Duration::from_secs(25);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What the product is started with where the environment does not say otherwise: nothing but the work itself is to
 /// stand in the way.
@@ -32,10 +25,6 @@ const USUAL: [(&str, &str); 7] = [
     // An admin's webhook and lists would have everybody's tasks.
     ("FIRST_USER_IS_ADMIN", "false"),
 ];
-
-/// The older names of what chooses a store, a cache or a log.
-const OLDER: [&str; 6] =
-    ["DB_TYPE", "POSTGRES_", "CACHE_TYPE", "REDIS_ADDR", "COMMUNICATION_METHOD", "KAFKA_"];
 
 /// What `cargo xtask loadtest` may be told: whatever the load test itself may be told, and `--full`.
 #[derive(clap::Args)]
@@ -83,7 +72,7 @@ pub fn run(workspace: &Workspace, options: &Options, progress: &Progress) -> Res
     }
     let binary = build(workspace, "taskpost", progress)?;
     let services = if full { services::up(workspace, &[], progress)? } else { Vec::new() };
-    let product = Product::start(workspace, &binary, &services, progress)?;
+    let product = Place::new(workspace, "loadtest", binary, &USUAL, services)?.start(progress)?;
     progress.step(LOADTEST);
     // A proxy would not reach this machine's loopback.
     loadtest.args(["--host", &product.base]).env("NO_PROXY", "127.0.0.1");
@@ -104,122 +93,6 @@ fn build(workspace: &Workspace, package: &str, progress: &Progress) -> Result<Pa
     cargo.args(["--release", "--package", package, "--bin", package]);
     process::show(&mut cargo)?;
     Ok(workspace.target_folder()?.join("release").join(package))
-}
-
-/// A product of its own, with a scratch folder. Dropping it kills it and removes the folder.
-struct Product {
-    base: String,
-    folder: PathBuf,
-    child: Child,
-}
-
-impl Product {
-    fn start(
-        workspace: &Workspace,
-        binary: &Path,
-        services: &[(Service, String)],
-        progress: &Progress,
-    ) -> Result<Self> {
-        let home = workspace.root.join("target").join("loadtest");
-        let folder = home.join(format!("product-{}", std::process::id()));
-        let log = home.join("product.log");
-        progress.step(&format!("starting the product; it logs to {}", log.display()));
-        fs::create_dir_all(&folder).with_context(|| format!("could not create {}", folder.display()))?;
-        let banner = folder.join("stdout");
-        let file =
-            |path: &Path| File::create(path).with_context(|| format!("could not write {}", path.display()));
-        let mut command = Command::new(binary);
-        // In its folder no .env is found.
-        command.current_dir(&folder).stdin(Stdio::null()).stdout(file(&banner)?).stderr(file(&log)?);
-        settle(&mut command, &folder, services);
-        let child = command.spawn().context("could not start the product")?;
-        let mut product = Self { base: String::new(), folder, child };
-        product.base = product.listens(&banner, &log)?;
-        Ok(product)
-    }
-
-    /// The address that its banner names.
-    fn listens(&mut self, banner: &Path, log: &Path) -> Result<String> {
-        let deadline = Instant::now() + START;
-        loop {
-            if let Some(base) = address(&fs::read_to_string(banner).unwrap_or_default()) {
-                return Ok(base);
-            }
-            if let Some(status) = self.child.try_wait()? {
-                let said = fs::read_to_string(log).unwrap_or_default();
-                bail!("the product did not start ({status}): {}", said.trim());
-            }
-            if Instant::now() > deadline {
-                bail!("the product does not listen after {} s; see {}", START.as_secs(), log.display());
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
-
-    /// Asks it to end, and waits for that.
-    fn stop(mut self, progress: &Progress) -> Result<()> {
-        progress.step("stopping the product");
-        let deadline = Instant::now() + END;
-        process::capture(Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]))?;
-        loop {
-            match self.child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => bail!("the product ended with {status}"),
-                None if Instant::now() > deadline => {
-                    bail!("the product did not end within {} s; it is killed", END.as_secs())
-                }
-                None => std::thread::sleep(PAUSE),
-            }
-        }
-    }
-}
-
-impl Drop for Product {
-    fn drop(&mut self) {
-        // It may have ended already, and the folder is under target/ in any case.
-        let _ended = self.child.kill().and_then(|()| self.child.wait());
-        let _left = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// The product's variables. What it keeps at the services has a name of its own; `services down --purge` removes it.
-fn settle(command: &mut Command, folder: &Path, services: &[(Service, String)]) {
-    for older in OLDER {
-        environment::hide_all(command, older);
-    }
-    for (name, value) in USUAL {
-        if environment::variable(name).is_none() {
-            command.env(name, value);
-        }
-    }
-    let name = format!("load-{}", std::process::id());
-    command
-        .env("DATA_DIR", folder)
-        .env("HTTP_HOST", "127.0.0.1")
-        .env("HTTP_PORT", "0")
-        .env("INSTANCE", &name);
-    for service in Service::ALL {
-        let url = services.iter().find(|(it, _)| *it == service).map(|(_, url)| url);
-        match (url, service) {
-            (Some(url), Service::Postgres) => command.env(service.variable(), with_schema(url, &name)),
-            (Some(url), _) => command.env(service.variable(), url),
-            (None, _) => command.env_remove(service.variable()),
-        };
-    }
-}
-
-/// A schema of its own.
-fn with_schema(url: &str, name: &str) -> String {
-    let sign = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{sign}schema={}", name.replace('-', "_"))
-}
-
-/// The address in the product's banner.
-fn address(banner: &str) -> Option<String> {
-    let (_, rest) = banner.split_once("listens on ")?;
-    // The line may not be whole yet.
-    let (address, _) = rest.split_once(' ')?;
-    Some(address.to_owned())
 }
 
 #[cfg(test)]
@@ -252,19 +125,5 @@ mod tests {
         assert!(options.say("--host") && options.say("--full") && !options.say("--rate"));
         let handed: Vec<&String> = options.handed_over().collect();
         assert_eq!(handed, ["--seconds", "5", "--host=http://127.0.0.1:3000"]);
-    }
-
-    #[test]
-    fn the_banner_says_where_it_listens() {
-        let banner = "Taskpost 0.1.0 listens on http://127.0.0.1:45123 (ready after 12 ms)\n";
-        assert_eq!(address(banner).as_deref(), Some("http://127.0.0.1:45123"));
-        assert_eq!(address("Taskpost 0.1.0 listens on http://127.0.0.1:4"), None);
-        assert_eq!(address(""), None);
-    }
-
-    #[test]
-    fn the_schema_joins_whatever_the_address_says() {
-        assert_eq!(with_schema("postgres://a@b/c", "load-7"), "postgres://a@b/c?schema=load_7");
-        assert_eq!(with_schema("postgres://a@b/c?d=e", "load-7"), "postgres://a@b/c?d=e&schema=load_7");
     }
 }

@@ -6,8 +6,10 @@ mod ci;
 mod drill;
 mod environment;
 mod exit;
+mod fuzz;
 mod loadtest;
 mod process;
+mod product;
 mod progress;
 mod services;
 mod test;
@@ -35,6 +37,8 @@ enum Command {
     Test(test::Options),
     /// Break the product and everything around it under load, and count what was lost: a table of zeros
     Drill(drill::Options),
+    /// Ask the product whatever its OpenAPI document allows and forbids; any answer of 5xx but 503 is a failure
+    Fuzz(fuzz::Options),
     /// Load the product in many ways, and say how fast it was: a table and a page with plots
     Loadtest(loadtest::Options),
     /// Measure the product beside what bounds it and what else could do its work: medians, spreads and ratios
@@ -66,6 +70,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Test(options) => test::run(&workspace, options, &progress),
         Command::Drill(options) => drill::run(&workspace, options, &progress),
+        Command::Fuzz(options) => fuzz::run(&workspace, options, &progress),
         Command::Loadtest(options) => loadtest::run(&workspace, options, &progress),
         Command::Bench(options) => bench::run(&workspace, options, &progress),
         Command::Services(command) => services::run(&workspace, command, &progress),

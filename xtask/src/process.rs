@@ -1,5 +1,6 @@
 //! Runs other programs and turns their failures into errors that name the command.
 
+use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,23 @@ pub fn must(command: &mut Command) -> Result<String> {
     Ok(outcome.stdout)
 }
 
+/// As [`must`], with this on its standard input.
+pub fn must_with_input(command: &mut Command, input: &str) -> Result<String> {
+    let line = describe(command);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("could not run `{line}`"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that ends before it reads says why itself.
+        let _sent = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().with_context(|| format!("could not run `{line}`"))?;
+    let outcome = Outcome::from(&output);
+    if !outcome.ok {
+        bail!("`{line}` failed: {}", outcome.said());
+    }
+    Ok(outcome.stdout)
+}
+
 /// Like `capture`, but none when the program cannot be run or does not end in time. For short output only: it is
 /// read after the end.
 pub fn capture_within(command: &mut Command, limit: Duration) -> Option<Outcome> {
@@ -100,6 +118,14 @@ mod tests {
         let error = must(Command::new("sh").args(["-c", "echo no such luck >&2; exit 3"])).unwrap_err();
         assert!(error.to_string().contains("sh -c"), "{error}");
         assert!(error.to_string().ends_with("no such luck"), "{error}");
+    }
+
+    #[test]
+    fn what_is_put_in_is_read() {
+        assert_eq!(must_with_input(&mut Command::new("cat"), "a secret\n").unwrap(), "a secret");
+        let mut deaf = Command::new("sh");
+        let error = must_with_input(deaf.args(["-c", "echo deaf >&2; exit 1"]), "a secret").unwrap_err();
+        assert!(error.to_string().ends_with("deaf") && !error.to_string().contains("secret"), "{error}");
     }
 
     #[test]
