@@ -133,3 +133,72 @@ fn the_tour_has_examples() {
         assert!(example.get("example").or(example.get("examples")).is_some(), "{schema}.{field}: {example}");
     }
 }
+
+#[test]
+fn what_follows_from_a_row_is_in_the_document() {
+    let document = document();
+    for (path, method, operation) in operations(&document) {
+        let responses = operation["responses"].as_object().unwrap();
+        let parameters = operation.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
+        let takes = |name: &str| {
+            parameters.iter().any(|parameter| parameter["in"] == "header" && parameter["name"] == name)
+        };
+        let answers = |status: &str| responses.contains_key(status);
+        assert!(answers("400") && answers("500") && answers("503"), "{method} {path}");
+        assert_eq!(answers("409"), method != "get", "{method} {path}");
+        assert_eq!(answers("412"), takes("If-Match"), "{method} {path}");
+        assert_eq!(answers("304"), takes("If-None-Match"), "{method} {path}");
+        assert!(answers("422") || !takes("Idempotency-Key"), "{method} {path}");
+        for (status, response) in responses {
+            let is_problem = response["content"]["application/problem+json"].is_object();
+            assert!(is_problem || !status.starts_with(['4', '5']), "{method} {path} {status}");
+            let header = match status.as_str() {
+                "201" => "Location",
+                "304" => "ETag",
+                "401" => "WWW-Authenticate",
+                "429" => "Retry-After",
+                _ => continue,
+            };
+            assert!(response["headers"][header].is_object(), "{method} {path} {status}");
+        }
+    }
+}
+
+#[test]
+fn a_header_is_never_null() {
+    let document = document();
+    for (path, method, operation) in operations(&document) {
+        let parameters = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
+        for parameter in parameters.filter(|parameter| parameter["in"] == "header") {
+            assert_eq!(parameter["schema"]["type"], "string", "{method} {path}: {parameter}");
+            assert_eq!(parameter["required"], false, "{method} {path}: {parameter}");
+        }
+    }
+}
+
+#[test]
+fn only_some_bodies_may_be_left_out() {
+    let document = document();
+    for (path, method, operation) in operations(&document) {
+        let Some(body) = operation.get("requestBody") else { continue };
+        let optional = path.ends_with("/watch") || path.ends_with("/redrive");
+        assert_eq!(body["required"] == true, !optional, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_whole_user_is_no_profile() {
+    assert_eq!(document()["components"]["schemas"]["Profile"]["additionalProperties"], false);
+}
+
+#[test]
+fn words_are_spelled_as_they_are_answered() {
+    let document = document();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let words = schemas.values().filter_map(|schema| schema["enum"].as_array()).flatten();
+    let mut words = words.filter_map(Value::as_str).peekable();
+    assert!(words.peek().is_some());
+    for word in words {
+        assert!(!word.contains(char::is_uppercase), "{word}");
+    }
+}

@@ -227,10 +227,10 @@ impl Stage {
             order: TaskOrder::CreatedAt,
             descending: false,
         };
-        let tasks = tasks::list(&mut self.reader().await, Within::Everything, &everything, None, 100_000)
+        let found = tasks::list(&mut self.reader().await, Within::Everything, &everything, None, 100_000)
             .await
             .unwrap();
-        tasks.into_iter().map(|task| task.id.to_string()).collect()
+        found.tasks.into_iter().map(|task| task.id.to_string()).collect()
     }
 
     /// The ids of the tasks of which it was told that they were made, in order.

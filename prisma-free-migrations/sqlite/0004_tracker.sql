@@ -43,6 +43,7 @@ CREATE TABLE audit_log (
 ) STRICT;
 CREATE INDEX audit_log_actor ON audit_log (actor_id, id);
 CREATE INDEX audit_log_subject ON audit_log (subject_id, id);
+CREATE INDEX audit_log_action ON audit_log (action, id);
 
 -- The lists are JSON arrays: statuses of {name, category} in their order, the others of words.
 CREATE TABLE projects (
@@ -100,14 +101,38 @@ CREATE TABLE watches (
     updated_at   TEXT NOT NULL,
     PRIMARY KEY (subject_type, subject_id, user_id)
 ) STRICT;
-CREATE INDEX watches_user ON watches (user_id);
 
--- Personal tasks, which the intake makes most of, have no part in these.
+-- The inbox is listed without what is put away, however much that is.
+DROP INDEX notifications_user;
+CREATE INDEX notifications_user ON notifications (user_id, id) WHERE archived_at IS NULL;
+
+-- When the next reminder of a task's due date is to be given; none is left without it. What is told is behind it.
+ALTER TABLE tasks ADD COLUMN next_reminder_at TEXT;
+UPDATE tasks SET next_reminder_at = strftime('%Y-%m-%dT%H:%M:%f', due_at, '-1 day') || '+00:00'
+    WHERE julianday(due_at) > julianday('now', '-3 days');
+CREATE INDEX tasks_reminder ON tasks (next_reminder_at) WHERE next_reminder_at IS NOT NULL AND completed_at IS NULL;
+
+-- Lists are ranges of these, one for each order. Most of what the intake makes is personal, without a due date or an
+-- assignee: that goes into tasks_reporter alone, because a personal task that nobody changed is found by its id.
+DROP INDEX tasks_reporter;
+CREATE INDEX tasks_reporter ON tasks (reporter_id, id) WHERE project_id IS NULL;
+CREATE INDEX tasks_reporter_updated ON tasks (reporter_id, updated_at, id)
+    WHERE project_id IS NULL AND updated_at > created_at;
+CREATE INDEX tasks_reporter_due ON tasks (reporter_id, due_at, id) WHERE project_id IS NULL AND due_at IS NOT NULL;
+CREATE INDEX tasks_assignee_updated ON tasks (assignee_id, updated_at, id)
+    WHERE assignee_id IS NOT NULL AND (project_id IS NOT NULL OR updated_at > created_at);
+CREATE INDEX tasks_assignee_due ON tasks (assignee_id, due_at, id)
+    WHERE assignee_id IS NOT NULL AND due_at IS NOT NULL;
+CREATE INDEX tasks_updated ON tasks (updated_at, id) WHERE project_id IS NOT NULL OR updated_at > created_at;
+CREATE INDEX tasks_due ON tasks (due_at, id) WHERE due_at IS NOT NULL;
+
+-- Tasks of projects: of one, of many together, and by who reported them.
 CREATE INDEX tasks_project_status ON tasks (project_id, status, id) WHERE project_id IS NOT NULL;
 CREATE INDEX tasks_project_updated ON tasks (project_id, updated_at, id) WHERE project_id IS NOT NULL;
 CREATE INDEX tasks_project_due ON tasks (project_id, due_at, id) WHERE project_id IS NOT NULL AND due_at IS NOT NULL;
-CREATE INDEX tasks_category ON tasks (category_id) WHERE category_id IS NOT NULL;
-CREATE INDEX tasks_due ON tasks (due_at) WHERE due_at IS NOT NULL AND completed_at IS NULL;
+CREATE INDEX tasks_in_projects ON tasks (id, project_id) WHERE project_id IS NOT NULL;
+CREATE INDEX tasks_in_projects_reporter ON tasks (reporter_id, id) WHERE project_id IS NOT NULL;
+CREATE INDEX tasks_category ON tasks (category_id, id) WHERE category_id IS NOT NULL;
 
 -- The words of tasks in projects. The numbers tie them to their tasks, whose own row numbers may change.
 CREATE TABLE task_numbers (
@@ -141,16 +166,6 @@ CREATE TABLE task_history (
     PRIMARY KEY (task_id, event_id)
 ) STRICT;
 
--- That a task is due soon or overdue is told once for each due date and number.
-CREATE TABLE task_reminders (
-    task_id BLOB NOT NULL,
-    kind    TEXT NOT NULL,
-    due_at  TEXT NOT NULL,
-    number  INTEGER NOT NULL,
-    at      TEXT NOT NULL,
-    PRIMARY KEY (task_id, kind, due_at, number)
-) STRICT;
-
 -- mentions: a JSON array of the ids of users.
 CREATE TABLE comments (
     id           BLOB PRIMARY KEY,
@@ -181,7 +196,7 @@ CREATE TABLE posts (
     published_at  TEXT
 ) STRICT;
 CREATE INDEX posts_project ON posts (project_id, id);
-CREATE INDEX posts_author ON posts (author_id, id);
+CREATE INDEX posts_status ON posts (status, id);
 
 -- Which build of each projection is shown; a rebuild fills another one beside it.
 CREATE TABLE projections (
@@ -191,8 +206,8 @@ CREATE TABLE projections (
 ) STRICT;
 INSERT INTO projections (name, build) VALUES ('board', 1);
 
--- Tasks of projects as a board shows them. position: the last event that went in. gone: deleted, and kept so that an
--- older event does not bring it back.
+-- Tasks of projects as a board shows them. position: the last event that went in. gone: deleted, and kept without its
+-- texts so that an older event does not bring it back.
 CREATE TABLE board_cards (
     build         INTEGER NOT NULL,
     task_id       BLOB NOT NULL,

@@ -18,7 +18,7 @@ pub use engine::{Engine, Running};
 use std::{io, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
-use taskpost_common::{Clock, config::Webhooks, net::Outbound};
+use taskpost_common::{Clock, config::Webhooks, net::Outbound, secret::Keys};
 use taskpost_ports::{Queue, Wakes};
 use taskpost_store::Db;
 use tokio::task::JoinSet;
@@ -50,6 +50,8 @@ pub struct Workers {
     pub webhooks: Webhooks,
     /// How mails are sent.
     pub mail: MailSettings,
+    /// What makes the tokens that mails tell.
+    pub keys: Keys,
 }
 
 /// How mails are sent.
@@ -110,6 +112,7 @@ impl Workers {
             clock: self.clock.clone(),
             from: self.mail.from.parse().map_err(WorkersError::MailFrom)?,
             public_url: self.mail.public_url,
+            keys: self.keys,
             mailer,
             timeout: email::TIMEOUT,
         };

@@ -68,10 +68,10 @@ pub(crate) struct LetterKeys {
     #[param(inline)]
     state: Option<LetterState>,
     /// `log` or `queue`.
-    #[param(value_type = Option<String>, example = "queue")]
+    #[param(value_type = Option<String>, pattern = "^(log|queue)$", example = "queue")]
     source: Option<Parsed<Source>>,
     /// Of this consumer group or channel.
-    #[param(value_type = Option<String>, example = "webhook")]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 64, example = "webhook")]
     handler: Option<Parsed<Word>>,
     /// How many, 50 when not said.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -88,7 +88,7 @@ pub(crate) struct AuditKeys {
     /// What this user did.
     actor_id: Option<UserId>,
     /// This action.
-    #[param(value_type = Option<String>, example = "user.role_changed")]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 64, example = "user.role_changed")]
     action: Option<Parsed<Word>>,
     /// What was done to this thing.
     subject_id: Option<Uuid>,
@@ -161,7 +161,7 @@ pub(crate) async fn get_dead_letter(
 /// With another payload, if one is given.
 #[utoipa::path(
     post, path = "/admin/dead-letters/{id}/redrive", tag = "admin",
-    params(("id" = DeadLetterId, Path, description = "The letter.")), request_body = Option<Redrive>,
+    params(("id" = DeadLetterId, Path, description = "The letter.")), request_body = Redrive,
     responses((status = 202, description = "The letter, which is on its way.", body = Letter))
 )]
 pub(crate) async fn redrive_dead_letter(

@@ -31,7 +31,7 @@ use super::{
 ///
 /// Up to 500, each of which fails alone. It costs one write and a tenth more for each task.
 #[utoipa::path(
-    post, path = "/tasks/batch", tag = "tasks", request_body = NewTasks,
+    post, path = "/tasks/batch", tag = "tasks", request_body = Batch,
     responses((status = 207, description = "A result for each task, in order.", body = BatchResults<'static>))
 )]
 pub(crate) async fn create_tasks(
@@ -74,19 +74,14 @@ async fn charge(api: &Api, caller: &Caller, tasks: usize) -> Result<Option<Charg
 }
 
 /// Tasks to create.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes to clients what Batch reads piece by piece")]
-pub(crate) struct NewTasks {
-    /// 1 to 500 of them.
-    #[schema(min_items = 1, max_items = 500)]
-    tasks: Vec<CreateTask>,
-}
-
-/// Tasks that are not read yet, so that a bad one fails alone.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewTasks)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Batch {
+    /// 1 to 500 of them.
+    // Not read yet, so that a bad one fails alone.
     #[serde(deserialize_with = "at_most_a_batch")]
+    #[schema(value_type = Vec<CreateTask>, min_items = 1, max_items = 500)]
     tasks: Vec<Box<RawValue>>,
 }
 

@@ -77,7 +77,7 @@ pub(crate) async fn update_category(
 
 /// Delete a category
 ///
-/// Its tasks are in none then.
+/// Its tasks are in none then. With very many of them the answer is 503, whose `detail` says that it goes on.
 #[utoipa::path(
     delete, path = "/projects/{id}/categories/{category_id}", tag = "projects",
     params(

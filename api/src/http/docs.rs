@@ -59,7 +59,7 @@ pub(crate) async fn docs_page() -> Result<Response> {
 /// Read a file of the page
 #[utoipa::path(
     get, path = "/docs/{file}", tag = "docs", params(("file" = String, Path, description = "Its name.")),
-    responses((status = 200, description = "The file.", content_type = "application/octet-stream", body = Vec<u8>))
+    responses((status = 200, description = "The file.", content_type = "*/*", body = Vec<u8>))
 )]
 pub(crate) async fn docs_file(uri: Uri) -> Result<Response> {
     file(uri.path().trim_start_matches("/docs/"))

@@ -1,12 +1,14 @@
 //! The OpenAPI document: each handler describes what it gives, and its row of the table what holds of every such row.
 
 use axum::{body::Bytes, http::Method};
+use serde_json::json;
 use taskpost_common::problem::{Code, Problem};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{
-        ComponentsBuilder, ContentBuilder, HeaderBuilder, HttpMethod, Info, OpenApi, OpenApiBuilder, Paths,
-        Ref, RefOr, Required, ResponseBuilder, Schema, SchemaFormat, Type,
+        ComponentsBuilder, Content, ContentBuilder, Header, HeaderBuilder, HttpMethod, Info, KnownFormat,
+        OpenApi, OpenApiBuilder, Paths, Ref, RefOr, Required, Response, ResponseBuilder, Schema,
+        SchemaFormat, Type,
         path::{Operation, ParameterBuilder, ParameterIn, PathItem},
         schema::ObjectBuilder,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -14,7 +16,16 @@ use utoipa::{
     },
 };
 
-use super::{Access, Input, Limit, Route};
+use super::{Access, Limit, Route};
+
+const PROBLEM: &str = "application/problem+json";
+/// What takes a preference for an answer before the work is done.
+const ACCEPTING: [&str; 2] = ["/tasks", "/projects/{id}/tasks"];
+/// What shows a view that may be behind the client's own write.
+const BOARD: &str = "/views/projects/{id}/board";
+/// Whose body may be left out.
+const OPTIONAL_BODY: [&str; 3] =
+    ["/projects/{id}/watch", "/tasks/{id}/watch", "/admin/dead-letters/{id}/redrive"];
 
 const TAGS: [(&str, &str); 13] = [
     ("auth", "Registering, logging in and out."),
@@ -40,7 +51,9 @@ impl Default for Document {
         let mut info = Info::new("Taskpost", env!("CARGO_PKG_VERSION"));
         info.description = Some(
             "Task intake that never loses a task and never loses a notification. Register or log in, then send \
-             `Authorization: Bearer <access_token>`. The paths under /v1 also answer without it."
+             `Authorization: Bearer <access_token>`. The paths under /v1 also answer without it. Whatever is \
+             asked, 405 is a method that the address does not take, and 408, 413, 414, 415 and 431 are requests \
+             that come too slowly, are too large or are compressed, each a problem like any other."
                 .to_owned(),
         );
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
@@ -102,66 +115,101 @@ fn of_method(item: PathItem, method: &HttpMethod) -> Option<Operation> {
 
 /// What follows from the row: who may call, which headers there are, and how it fails.
 fn complete(operation: &mut Operation, row: &Route) {
-    let (member, change) = (row.access != Access::Anyone, row.limit == Limit::Write);
-    if member {
+    if row.access != Access::Anyone {
         operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
     }
-    if takes_key(row) {
-        header_parameter(operation, "Idempotency-Key", "Repeats with it get the first answer, for 24 hours.");
+    if let Some(RefOr::T(body)) = &mut operation.request_body
+        && OPTIONAL_BODY.contains(&row.path)
+    {
+        body.required = Some(Required::False);
     }
-    if takes_if_match(row) {
-        header_parameter(operation, "If-Match", "The ETag it must still have, or `*`.");
-    }
-    let made = operation.responses.responses.values_mut().filter_map(|response| match response {
-        RefOr::T(response) => Some(response),
-        RefOr::Ref(_) => None,
-    });
-    for response in made {
-        response.headers.insert("X-Request-Id".to_owned(), text_header("Names the request."));
-        if change && row.method != Method::GET {
-            response.headers.insert("Event-Id".to_owned(), text_header("The last event of the change."));
-        }
-    }
+    describe_request_headers(operation, row);
+    describe_response_headers(operation, row);
     for code in failures(row) {
-        let (status, _, title) = code.row();
-        operation.responses.responses.entry(status.to_string()).or_insert_with(|| problem(title));
+        let responses = &mut operation.responses.responses;
+        let known = responses.entry(code.status().to_string()).or_insert_with(|| problem(code));
+        if let RefOr::T(response) = known {
+            response.content.entry(PROBLEM.to_owned()).or_insert_with(|| problem_body().into());
+        }
     }
 }
 
+fn describe_request_headers(operation: &mut Operation, row: &Route) {
+    if takes_key(row) {
+        let key = text().min_length(Some(1)).max_length(Some(255)).pattern(Some("^[!-~]+$"));
+        let what = "Repeats with it get the first answer, for 24 hours.";
+        header_parameter(operation, "Idempotency-Key", what, key);
+    }
+    if takes_if_match(row) {
+        let tag = text().pattern(Some(r#"^(\*|(W/)?"[!#-~]*")$"#));
+        header_parameter(operation, "If-Match", "The ETag it must still have, or `*`.", tag);
+    }
+    if operation.responses.responses.contains_key("304") {
+        let what = "An ETag that one has already, or several with commas between them.";
+        header_parameter(operation, "If-None-Match", what, text());
+    }
+    if ACCEPTING.contains(&row.path) && row.method == Method::POST {
+        let wish = text().examples([json!("respond-async")]);
+        header_parameter(operation, "Prefer", "`respond-async` for 202.", wish);
+    }
+    if row.path == BOARD {
+        let id = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+        header_parameter(operation, "After-Event", "The Event-Id of a write that it must hold.", id);
+    }
+}
+
+fn describe_response_headers(operation: &mut Operation, row: &Route) {
+    let changes = row.limit == Limit::Write && row.method != Method::GET;
+    let responses = &mut operation.responses.responses;
+    let conditional = responses.contains_key("304") || takes_if_match(row);
+    for (status, response) in responses {
+        let RefOr::T(response) = response else { continue };
+        let mut has = |name: &str, what: &str| {
+            response.headers.entry(name.to_owned()).or_insert_with(|| text_header(what));
+        };
+        has("X-Request-Id", "Names the request.");
+        if changes {
+            has("Event-Id", "The last event of the change.");
+        }
+        if status == "201" {
+            has("Location", "Where it is from now on.");
+        }
+        if conditional && ["200", "304"].contains(&status.as_str()) {
+            has("ETag", "Its version, for If-Match and If-None-Match.");
+        }
+    }
+}
+
+/// How it may fail, besides what the document says of every request.
 fn failures(row: &Route) -> Vec<Code> {
-    let mut codes = vec![Code::Internal, Code::Unavailable];
+    // A query that nobody reads is a bad request everywhere.
+    let mut codes = vec![Code::BadRequest, Code::Internal, Code::Unavailable];
     if row.access != Access::Anyone {
         // A token for machines may lack the scope, whoever else may call.
         codes.extend([Code::Unauthenticated, Code::Forbidden]);
     }
+    if row.limit == Limit::Auth || row.path == "/metrics" {
+        codes.push(Code::Unauthenticated);
+    }
     if row.limit != Limit::None {
         codes.push(Code::RateLimited);
     }
-    if row.path.contains('{') {
+    if row.path.contains('{') || row.path == "/metrics" {
         codes.push(Code::NotFound);
     }
-    match row.input {
-        Input::Json | Input::Batch => codes.extend([
-            Code::BadRequest,
-            Code::RequestTimeout,
-            Code::TooLarge,
-            Code::UnsupportedMediaType,
-            Code::Invalid,
-        ]),
-        Input::Query => codes.push(Code::BadRequest),
-        Input::None => {}
+    if row.input.is_json() {
+        codes.extend([Code::RequestTimeout, Code::TooLarge, Code::UnsupportedMediaType, Code::Invalid]);
     }
     if takes_if_match(row) {
-        codes.extend([Code::PreconditionFailed, Code::Conflict, Code::BadRequest]);
+        codes.push(Code::PreconditionFailed);
+    }
+    if row.method != Method::GET {
+        // The state may not allow it, or others change the same.
+        codes.push(Code::Conflict);
     }
     if takes_key(row) {
-        codes.extend([Code::Conflict, Code::BadRequest]);
-    }
-    if row.limit == Limit::Auth || row.path == "/metrics" {
-        codes.extend([Code::Unauthenticated, Code::NotFound]);
-    }
-    if ["/auth/register", "/webhooks", "/me/tokens", "/me/password"].contains(&row.path) {
-        codes.push(Code::Conflict);
+        // The key was used with another body.
+        codes.push(Code::Invalid);
     }
     codes
 }
@@ -183,26 +231,37 @@ fn takes_if_match(row: &Route) -> bool {
     tagged && row.method != Method::GET && !row.path.contains("/watch")
 }
 
-fn problem(title: &str) -> RefOr<utoipa::openapi::Response> {
-    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
-    ResponseBuilder::new().description(title).content("application/problem+json", body).build().into()
+fn problem(code: Code) -> RefOr<Response> {
+    let (_, _, title) = code.row();
+    let mut response = ResponseBuilder::new().description(title).content(PROBLEM, problem_body()).build();
+    let mut has = |name: &str, what: &str| response.headers.insert(name.to_owned(), text_header(what));
+    match code {
+        Code::RateLimited | Code::Unavailable => has("Retry-After", "When to come back, in whole seconds."),
+        Code::Unauthenticated => has("WWW-Authenticate", "`Bearer`."),
+        _ => None,
+    };
+    response.into()
 }
 
-fn text() -> RefOr<Schema> {
-    ObjectBuilder::new().schema_type(Type::String).format(None::<SchemaFormat>).build().into()
+fn problem_body() -> Content {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build()
 }
 
-fn text_header(description: &str) -> RefOr<utoipa::openapi::Header> {
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn text_header(description: &str) -> RefOr<Header> {
     HeaderBuilder::new().schema(Some(text())).description(Some(description)).build().into()
 }
 
-fn header_parameter(operation: &mut Operation, name: &str, description: &str) {
+fn header_parameter(operation: &mut Operation, name: &str, description: &str, schema: ObjectBuilder) {
     let parameter = ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(description))
-        .schema(Some(text()))
+        .schema(Some(schema))
         .build();
     operation.parameters.get_or_insert_default().push(parameter.into());
 }

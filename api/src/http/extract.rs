@@ -1,7 +1,7 @@
 //! What handlers ask for. Each access has a type of its own, and only these hold a caller: a handler that asks for
 //! none has nothing to show to the tracker.
 
-use std::{fmt::Write as _, str::FromStr};
+use std::str::FromStr;
 
 use axum::{
     body::Bytes,
@@ -9,7 +9,6 @@ use axum::{
     http::{HeaderName, request::Parts},
 };
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 use taskpost_tracker::{Caller, Error, OnceKey, RequestInfo, TaskName};
 
 use super::{
@@ -179,7 +178,7 @@ pub(crate) struct Key(pub(crate) Option<OnceKey>);
 impl FromRequestParts<Shared> for Key {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self> {
+    async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self> {
         let mut lines = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(line) = lines.next() else { return Ok(Self(None)) };
         let key = line.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
@@ -187,11 +186,7 @@ impl FromRequestParts<Shared> for Key {
         let key = key.ok_or_else(|| {
             ApiError::bad_request("Idempotency-Key must be 1 to 255 visible ASCII characters")
         })?;
-        Ok(Self(Some(OnceKey {
-            route: route(parts),
-            key: key.to_owned(),
-            body_hash: hexadecimal(&Sha256::digest(&arrived(parts)?.body)),
-        })))
+        Ok(Self(Some(api.app.tracker.once_key(route(parts), key.to_owned(), &arrived(parts)?.body))))
     }
 }
 
@@ -242,14 +237,6 @@ fn route(parts: &Parts) -> String {
     let path = parts.uri.path();
     let path = path.strip_prefix("/v1").filter(|path| path.starts_with('/')).unwrap_or(path);
     format!("{} {path}", parts.method)
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn arrived(parts: &Parts) -> Result<&Arrived> {

@@ -106,7 +106,8 @@ pub(crate) async fn change_member_role(
 
 /// Take a member out of a project
 ///
-/// Their tasks there are nobody's then. Everybody may leave, but for the last owner.
+/// Their tasks there are nobody's then. Everybody may leave, but for the last owner. With very many tasks the answer is
+/// 503, whose `detail` says that it goes on.
 #[utoipa::path(
     delete, path = "/projects/{id}/members/{user_id}", tag = "projects",
     params(

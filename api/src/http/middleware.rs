@@ -85,11 +85,17 @@ pub(super) async fn guard(work: impl Future<Output = Response>) -> Response {
 /// Lets the request pass to its handler, with its caller known and its body read.
 async fn admit(api: &Api, row: &Route, request: Request, visit: &mut Visit) -> Result<Request> {
     check_size(&request)?;
+    let strange = is_strange(api, row, request.headers());
+    if let Some(class) = row.limit.class().filter(|_| strange) {
+        let key = address(api, &request);
+        take(api, class, key, visit).await?;
+    }
     let caller = identify(api, row, request.headers()).await;
     if let Ok(Some(identity)) = &caller {
         visit.user_id = Some(identity.user_id);
     }
-    if let Some(class) = row.limit.class() {
+    // A strange token that is not good has been counted.
+    if let Some(class) = row.limit.class().filter(|_| caller.is_ok() || !strange) {
         let key = limit_key(api, &request, &caller);
         take(api, class, key, visit).await?;
     }
@@ -112,6 +118,12 @@ pub(super) fn check_size(request: &Request) -> Result<()> {
     Ok(())
 }
 
+/// Whether the store must be asked about a token that nothing speaks for. Its address pays for that beforehand, so that
+/// nobody can keep the store busy with guesses.
+fn is_strange(api: &Api, row: &Route, headers: &HeaderMap) -> bool {
+    row.access != Access::Anyone && bearer(headers).is_some_and(|token| api.app.tracker.is_strange(token))
+}
+
 /// Who calls.
 async fn identify(api: &Api, row: &Route, headers: &HeaderMap) -> Result<Option<Identity>> {
     if row.access == Access::Anyone {
@@ -125,8 +137,12 @@ async fn identify(api: &Api, row: &Route, headers: &HeaderMap) -> Result<Option<
 fn limit_key(api: &Api, request: &Request, caller: &Result<Option<Identity>>) -> LimitKey {
     match caller {
         Ok(Some(identity)) => LimitKey::User(identity.user_id),
-        _ => address_key(client_ip(&api.app.trusted_proxies, request.headers(), request.extensions())),
+        _ => address(api, request),
     }
+}
+
+fn address(api: &Api, request: &Request) -> LimitKey {
+    address_key(client_ip(&api.app.trusted_proxies, request.headers(), request.extensions()))
 }
 
 /// What the row asks of a caller before a handler looks closer.

@@ -44,7 +44,7 @@ pub(crate) struct InboxKeys {
     /// From an earlier page of the same list.
     cursor: Option<String>,
     /// A page by its number, from 1, in place of a cursor; the answer has `total`.
-    #[param(value_type = Option<u32>, minimum = 1)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64)]
     page: Option<PageNumber>,
     /// How many are on a numbered page, 50 when not said.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]

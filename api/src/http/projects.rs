@@ -29,7 +29,7 @@ use super::{
 #[into_params(parameter_in = Query)]
 pub(crate) struct ProjectKeys {
     /// The title has this in it, whatever the case.
-    #[param(value_type = Option<String>, example = "lift")]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 200, example = "lift")]
     title: Option<Parsed<Words>>,
     /// `true` for what is put away, `false` for what is not.
     #[param(value_type = Option<bool>)]
@@ -40,7 +40,7 @@ pub(crate) struct ProjectKeys {
     /// From an earlier page of the same list.
     cursor: Option<String>,
     /// A page by its number, from 1, in place of a cursor; the answer has `total`.
-    #[param(value_type = Option<u32>, minimum = 1)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64)]
     page: Option<PageNumber>,
     /// How many are on a numbered page, 50 when not said.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -152,11 +152,16 @@ pub(crate) async fn update_project(
 
 /// Delete a project
 ///
-/// With everything in it. Where that is very much it may go on after a 503; then it is gone a moment later.
+/// With everything in it. Where that is very much the answer is 503, whose `detail` says that it goes on; look again after
+/// Retry-After, as one that cannot be finished within a minute is as it was.
 #[utoipa::path(
     delete, path = "/projects/{id}", tag = "projects",
     params(("id" = ProjectId, Path, description = "The project.")),
-    responses((status = 204, description = "It is gone."))
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 503, description = "Nothing has happened, or it goes on: `detail` says which.",
+            headers(("Retry-After" = u32, description = "When to come back, in whole seconds.")))
+    )
 )]
 pub(crate) async fn delete_project(
     State(api): State<Shared>,

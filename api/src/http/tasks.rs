@@ -38,7 +38,6 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// answered 202 once the log has it: where the log is Kafka, and without an Idempotency-Key. Elsewhere it is ignored.
 #[utoipa::path(
     post, path = "/tasks", tag = "tasks", request_body = CreateTask,
-    params(("Prefer" = Option<String>, Header, description = "`respond-async` for 202.", example = "respond-async")),
     responses(
         (status = 201, description = "The task.", body = Task),
         (status = 202, description = "The task is on the log and will be stored; Location tells when, to its creator, for a day.",
@@ -163,7 +162,7 @@ pub(crate) struct TaskKeys {
     #[param(value_type = Option<String>, example = "me")]
     reporter_id: AnyOf<Person>,
     /// All of these words are in the title or description.
-    #[param(value_type = Option<String>, example = "lift stuck")]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 200, example = "lift stuck")]
     q: Option<Parsed<SearchWords>>,
     /// Due at or after.
     #[serde(rename = "due_at[gte]")]
@@ -181,7 +180,8 @@ pub(crate) struct TaskKeys {
     #[serde(rename = "created_at[lt]")]
     #[param(value_type = Option<String>, format = DateTime)]
     created_before: Option<Parsed<Time>>,
-    /// The order; `-created_at` when not said. By `due_at` come those only that have one.
+    /// The order; `-created_at` when not said. By `due_at` come those only that have one. By `updated_at` a personal task
+    /// that nobody changed stands at the millisecond of its making.
     #[param(inline)]
     sort: Sort,
     /// How many, 50 when not said.
@@ -218,6 +218,8 @@ pub(crate) enum Sort {
 /// List tasks
 ///
 /// Those one may see: personal ones that one made or has, those of projects one may read, and for admins every one.
+/// What no index leads to is looked for among 5,000 tasks: then a page may come short, or empty, and the list ends only
+/// where there is no `next_cursor`.
 #[utoipa::path(
     get, path = "/tasks", tag = "tasks", params(TaskKeys),
     responses((status = 200, description = "A page of tasks.", body = Listed<Task>))

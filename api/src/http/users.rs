@@ -41,7 +41,7 @@ impl FromStr for NamePart {
 #[into_params(parameter_in = Query)]
 pub(crate) struct UserKeys {
     /// Whose name or handle has this in it, whatever its case.
-    #[param(value_type = Option<String>, example = "lovelace")]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "lovelace")]
     name: Option<Parsed<NamePart>>,
     /// How many, 50 when not said.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -49,7 +49,7 @@ pub(crate) struct UserKeys {
     /// From an earlier page of the same list.
     cursor: Option<String>,
     /// A page by its number, from 1, in place of a cursor; the answer has `total`.
-    #[param(value_type = Option<u32>, minimum = 1)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64)]
     page: Option<PageNumber>,
     /// How many are on a numbered page, 50 when not said.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]

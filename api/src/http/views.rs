@@ -42,7 +42,7 @@ impl FromRequestParts<Shared> for AfterEvent {
 #[into_params(parameter_in = Query)]
 pub(crate) struct BoardKeys {
     /// The column of this status only.
-    #[param(value_type = Option<String>, example = "todo")]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 64, example = "todo")]
     status: Option<Parsed<Word>>,
     /// How many cards of each column, 50 when not said.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -58,7 +58,6 @@ pub(crate) struct BoardKeys {
     get, path = "/views/projects/{id}/board", tag = "projects",
     params(
         ("id" = ProjectId, Path, description = "The project."),
-        ("After-Event" = Option<EventId>, Header, description = "The Event-Id of a write that it must hold."),
         BoardKeys,
     ),
     responses((status = 200, description = "The board.", body = Board))

@@ -55,7 +55,10 @@ pub(crate) async fn create_webhook(
 /// Show a webhook
 #[utoipa::path(
     get, path = "/webhooks/{id}", tag = "webhooks", params(("id" = EndpointId, Path, description = "The webhook.")),
-    responses((status = 200, description = "The webhook.", body = Webhook))
+    responses(
+        (status = 200, description = "The webhook.", body = Webhook),
+        (status = 304, description = "It is as If-None-Match names it.")
+    )
 )]
 pub(crate) async fn get_webhook(
     State(api): State<Shared>,

@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn what_happens_outside_of_projects_changes_no_board() {
         let project = ProjectRef { id: ProjectId(Uuid::nil()), key: "OPS".to_owned(), title: String::new() };
-        let event = Event::ProjectDeleted(ProjectDeleted { project, member_ids: Vec::new() });
+        let event =
+            Event::ProjectDeleted(ProjectDeleted { project, member_ids: Vec::new(), member_count: 0 });
         assert!(change(&envelope("project.deleted", false), &event).unwrap().is_none());
         let done = change(&envelope("project.deleted", true), &event).unwrap().unwrap();
         assert!(matches!(done.what, What::ProjectDeleted) && done.position == Position(7));

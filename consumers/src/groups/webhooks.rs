@@ -47,7 +47,10 @@ impl Group for Webhooks {
             return Ok(None);
         }
         let ids: BTreeSet<_> = events.iter().filter_map(|decoded| decoded.envelope.project_id).collect();
-        let projects = projects::readers(reader, &Vec::from_iter(ids)).await?;
+        // Admins see everything.
+        let owners: BTreeSet<_> =
+            endpoints.iter().filter(|(_, admin)| !admin).map(|(endpoint, _)| endpoint.user_id).collect();
+        let projects = projects::readers_among(reader, &Vec::from_iter(ids), &Vec::from_iter(owners)).await?;
         for (index, decoded) in events.iter().enumerate() {
             let gets = |(endpoint, admin): &&(Endpoint, bool)| gets(endpoint, *admin, decoded, &projects);
             plan.extend(endpoints.iter().filter(gets).map(|(endpoint, _)| (index, endpoint.id)));

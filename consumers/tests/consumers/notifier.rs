@@ -6,13 +6,14 @@ use taskpost_common::{
     UserId,
     delivery::EmailPayload,
     notification::{Channel, Class, NotificationType as Kind, Reason},
+    post::{Post, PostStatus},
     task::{StatusCategory, Task, TaskState},
     user::UserStatus,
 };
 use taskpost_consumers::groups::Notifier;
-use taskpost_store::deliveries;
+use taskpost_store::{Change, MAX_BATCH, deliveries, posts};
 
-use crate::support::Stage;
+use crate::support::{Stage, begin};
 
 async fn told(stage: &Stage, user: UserId) -> Vec<(Kind, Reason)> {
     stage.inbox(user).await.iter().map(|item| (item.kind, item.reason)).collect()
@@ -103,5 +104,61 @@ async fn whoever_cannot_read_the_task_any_more_or_is_disabled_is_not_told() {
         assert_eq!(told(&stage, bob).await, expected, "the assignment was over before it was told");
         assert_eq!(told(&stage, gone).await, []);
         assert_eq!(mails(&stage).await.len(), 3);
+    }
+}
+
+/// Writes news of the organisation and publishes them.
+async fn publish(stage: &Stage, author: UserId) -> Post {
+    let now = stage.clock().now();
+    let draft = Post {
+        id: stage.clock().id(),
+        project_id: None,
+        author_id: author,
+        title: "The lift runs".to_owned(),
+        body: String::new(),
+        status: PostStatus::Draft,
+        comment_count: 0,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        published_at: None,
+    };
+    let published = Post { status: PostStatus::Published, published_at: Some(now), ..draft.clone() };
+    let cause = stage.cause(author);
+    let change = Change { clock: stage.clock(), cause: &cause };
+    let mut tx = begin(stage.db()).await;
+    posts::insert(&mut tx, change, &draft).await.unwrap();
+    let (post, _) = posts::update(&mut tx, change, &draft, published).await.unwrap();
+    stage.commit(tx).await;
+    post
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_of_the_organisation_are_told_to_everybody() {
+    for stage in Stage::both().await {
+        let notifier = Arc::new(Notifier::new(stage.clock().clone()));
+        let author = stage.member("author").await;
+        let gone = stage.user("gone", "", UserStatus::Disabled).await;
+        let crowd = stage.crowd(MAX_BATCH + 10).await;
+        publish(&stage, author).await;
+        stage.drain(&notifier).await;
+        let expected = [(Kind::Welcome, Reason::Account), (Kind::PostPublished, Reason::Member)];
+        for user in &crowd {
+            assert_eq!(told(&stage, *user).await, expected);
+        }
+        assert_eq!(told(&stage, author).await, [(Kind::Welcome, Reason::Account)], "not what they did");
+        assert_eq!(told(&stage, gone).await, []);
+        assert!(stage.letters("notifier").await.is_empty());
+
+        // What is taken back before it is told is told to nobody.
+        let post = publish(&stage, author).await;
+        let cause = stage.cause(author);
+        let mut tx = begin(stage.db()).await;
+        let back = Post { status: PostStatus::Unpublished, ..post.clone() };
+        let change = Change { clock: stage.clock(), cause: &cause };
+        posts::update(&mut tx, change, &post, back).await.unwrap();
+        stage.commit(tx).await;
+        stage.drain(&notifier).await;
+        assert_eq!(told(&stage, crowd[0]).await, expected);
     }
 }

@@ -154,8 +154,33 @@ impl Stage {
 
     /// Registers somebody.
     pub async fn user(&self, name: &str, roles: &str, status: UserStatus) -> UserId {
+        let clock = self.clock();
+        let user = self.person(name, roles, status);
+        let cause = self.cause(user.id);
+        let mut tx = begin(self.db()).await;
+        users::insert(&mut tx, Change { clock, cause: &cause }, &user, "no hash").await.unwrap();
+        self.commit(tx).await;
+        user.id
+    }
+
+    /// Registers so many people at once.
+    pub async fn crowd(&self, count: usize) -> Vec<UserId> {
+        let clock = self.clock();
+        let mut ids = Vec::with_capacity(count);
+        let mut tx = begin(self.db()).await;
+        for number in 0..count {
+            let user = self.person(&format!("one-of-many-{number}"), "", UserStatus::Active);
+            let cause = self.cause(user.id);
+            users::insert(&mut tx, Change { clock, cause: &cause }, &user, "no hash").await.unwrap();
+            ids.push(user.id);
+        }
+        self.commit(tx).await;
+        ids
+    }
+
+    fn person(&self, name: &str, roles: &str, status: UserStatus) -> User {
         let (clock, now) = (self.clock(), self.clock().now());
-        let user = User {
+        User {
             id: clock.id(),
             handle: name.to_owned(),
             email: format!("{name}@example.org"),
@@ -167,12 +192,7 @@ impl Stage {
             version: 1,
             created_at: now,
             updated_at: now,
-        };
-        let cause = self.cause(user.id);
-        let mut tx = begin(self.db()).await;
-        users::insert(&mut tx, Change { clock, cause: &cause }, &user, "no hash").await.unwrap();
-        self.commit(tx).await;
-        user.id
+        }
     }
 
     pub async fn member(&self, name: &str) -> UserId {

@@ -5,8 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{EndpointId, EventId, NotificationId, UserId},
     notification::NotificationType,
+    secret::SealedToken,
     text_enum::text_enum,
 };
+
+/// Where a mail's token goes, in its text and its path.
+pub const TOKEN: &str = "{token}";
 
 text_enum! {
     /// Where a delivery stands. The row is the truth; the queue carries ids.
@@ -64,6 +68,9 @@ pub struct EmailPayload {
     pub body: String,
     /// The path of what to open.
     pub url: String,
+    /// What takes the place of [`TOKEN`] when it is sent, so that no row holds a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<SealedToken>,
 }
 
 /// What a webhook delivery carries.

@@ -118,7 +118,7 @@ events! {
     /// Somebody belongs to a project now.
     ProjectMemberAdded(ProjectMemberEvent) = "project.member_added" in Work;
     /// Somebody belongs to a project no more.
-    ProjectMemberRemoved(ProjectMemberEvent) = "project.member_removed" in Work;
+    ProjectMemberRemoved(ProjectMemberRemoved) = "project.member_removed" in Work;
     /// Somebody may do more or less in a project.
     ProjectMemberRoleChanged(ProjectMemberRoleChanged) = "project.member_role_changed" in Work;
     /// A task was made.

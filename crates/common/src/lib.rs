@@ -17,6 +17,7 @@ pub mod problem;
 pub mod project;
 pub mod rate;
 pub mod retry;
+pub mod secret;
 pub mod task;
 mod text_enum;
 pub mod token;

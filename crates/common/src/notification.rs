@@ -23,6 +23,10 @@ text_enum! {
         TaskStatusChanged = "task_status_changed",
         /// A task was done or cancelled.
         TaskCompleted = "task_completed",
+        /// A closed task was opened again.
+        TaskReopened = "task_reopened",
+        /// A task's title, priority or due date changed.
+        TaskUpdated = "task_updated",
         /// A task is due within a day.
         TaskDueSoon = "task_due_soon",
         /// A task is past its due date.
@@ -31,6 +35,12 @@ text_enum! {
         CommentCreated = "comment_created",
         /// A comment names the recipient.
         Mention = "mention",
+        /// A post was published.
+        PostPublished = "post_published",
+        /// The recipient made a project.
+        ProjectCreated = "project_created",
+        /// A project that the recipient belonged to was deleted.
+        ProjectDeleted = "project_deleted",
         /// The recipient belongs to a project now.
         ProjectMemberAdded = "project_member_added",
         /// The recipient belongs to a project no more.
@@ -51,7 +61,7 @@ text_enum! {
         Author = "author",
         /// They took part in it.
         Participant = "participant",
-        /// They belong, or belonged, to the project.
+        /// They belong, or belonged, to the project, or to the organisation that it is news of.
         Member = "member",
         /// It is about their account.
         Account = "account",

@@ -2,9 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Duration, Utc};
-use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::Sha256;
+
+use crate::secret::mac;
 
 /// The longest cursor that is looked at.
 const LONGEST: usize = 1_024;
@@ -83,17 +83,6 @@ impl CursorKey {
         }
         Ok(sealed.key)
     }
-}
-
-/// HMAC-SHA-256 over the parts, each preceded by its length so that no two lists of parts collide.
-fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC takes keys of any length, so the error cannot happen; an all-zero tag would verify nothing.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
-    for part in parts {
-        mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
 }
 
 fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {

@@ -102,7 +102,7 @@ pub struct User {
     pub roles: Roles,
     /// Whether the account may be used.
     pub status: UserStatus,
-    /// An IANA time zone.
+    /// A name of the IANA time zone database.
     pub timezone: String,
     /// A BCP 47 language tag.
     pub locale: String,

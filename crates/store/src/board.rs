@@ -3,6 +3,7 @@
 //! Every row belongs to a build. The live one is named in `projections`; a rebuild fills another one beside it.
 
 mod apply;
+mod explain;
 pub mod from_store;
 pub mod rebuild;
 
@@ -17,11 +18,20 @@ use uuid::Uuid;
 use crate::{Session, StoreError, Tx, db::on};
 
 pub use apply::apply;
+pub use explain::explain;
 
 /// Its name in `projections`.
 pub const NAME: &str = "board";
 /// The consumer group that keeps it.
 pub const GROUP: &str = "projections";
+
+const COLUMN: &str = "
+    SELECT * FROM board_cards
+    WHERE build = $1 AND project_id = $2 AND status = $3 AND NOT gone AND task_id < $4
+    ORDER BY task_id DESC LIMIT $5";
+const COUNTS: &str = "
+    SELECT status, tasks FROM board_counts WHERE build = $1 AND project_id = $2 AND tasks <> 0 ORDER BY status";
+const POSITION: &str = "SELECT position FROM board_projects WHERE build = $1 AND project_id = $2";
 
 /// A task as a board shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +64,7 @@ pub struct Card {
     pub version: i64,
     /// The last event that went in; zero when it was read from the tasks themselves.
     pub position: Position,
-    /// Deleted: shown no more, and kept so that an older event does not bring it back.
+    /// Deleted: shown no more, and kept without its texts so that an older event does not bring it back.
     pub gone: bool,
 }
 
@@ -184,11 +194,7 @@ pub async fn column(
     limit: usize,
     after: Option<TaskId>,
 ) -> Result<Vec<Card>, StoreError> {
-    const SQL: &str = "
-        SELECT * FROM board_cards
-        WHERE build = $1 AND project_id = $2 AND status = $3 AND NOT gone AND task_id < $4
-        ORDER BY task_id DESC LIMIT $5";
-    let rows: Vec<CardRow> = on!(session, |c| sqlx::query_as(SQL)
+    let rows: Vec<CardRow> = on!(session, |c| sqlx::query_as(COLUMN)
         .bind(build)
         .bind(project.0)
         .bind(status)
@@ -205,17 +211,14 @@ pub async fn counts(
     build: i64,
     project: ProjectId,
 ) -> Result<Vec<(String, i64)>, StoreError> {
-    const SQL: &str = "
-        SELECT status, tasks FROM board_counts WHERE build = $1 AND project_id = $2 AND tasks <> 0 ORDER BY status";
-    Ok(on!(session, |c| sqlx::query_as(SQL).bind(build).bind(project.0).fetch_all(c).await?))
+    Ok(on!(session, |c| sqlx::query_as(COUNTS).bind(build).bind(project.0).fetch_all(c).await?))
 }
 
 /// The highest event of a project that went into its board; zero before the first. On Kafka, whose partitions are read
 /// side by side, a lower one may still be missing.
 pub async fn position(session: &mut Session, build: i64, project: ProjectId) -> Result<Position, StoreError> {
-    const SQL: &str = "SELECT position FROM board_projects WHERE build = $1 AND project_id = $2";
     let row: Option<(i64,)> =
-        on!(session, |c| sqlx::query_as(SQL).bind(build).bind(project.0).fetch_optional(c).await?);
+        on!(session, |c| sqlx::query_as(POSITION).bind(build).bind(project.0).fetch_optional(c).await?);
     Ok(row.map_or(Position(0), |(position,)| Position(position)))
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use crate::{Session, StoreError, db::on};
+use crate::{Plan, Session, StoreError, db::on};
 
 /// A value to bind.
 #[derive(Clone, Debug)]
@@ -44,9 +44,30 @@ impl Statement {
         Self { sql: sql.to_owned(), binds: Vec::new() }
     }
 
+    /// Text of our own that names its `$1`, `$2`, … already, with their values.
+    pub(crate) fn of(sql: &'static str, binds: Vec<Bind>) -> Self {
+        Self { sql: sql.to_owned(), binds }
+    }
+
     /// Adds text of our own.
     pub(crate) fn push(&mut self, sql: &'static str) -> &mut Self {
         self.sql.push_str(sql);
+        self
+    }
+
+    /// Where its text ends by now.
+    pub(crate) const fn mark(&self) -> usize {
+        self.sql.len()
+    }
+
+    /// The text since a mark, which may come [`again`](Statement::again).
+    pub(crate) fn since(&self, mark: usize) -> String {
+        self.sql.get(mark..).unwrap_or_default().to_owned()
+    }
+
+    /// Adds text that it has already, with the same values.
+    pub(crate) fn again(&mut self, text: &str) -> &mut Self {
+        self.sql.push_str(text);
         self
     }
 
@@ -91,6 +112,26 @@ impl Statement {
         Ok(on!(session, |c| {
             bound!(sqlx::query(AssertSqlSafe(self.sql)), self.binds).execute(c).await?.rows_affected()
         }))
+    }
+
+    /// How the database goes about it. Postgres runs it, to say what each step took.
+    pub(crate) async fn explain(self, session: &mut Session) -> Result<Plan, StoreError> {
+        let Self { sql, binds } = self;
+        let steps = if session.is_postgres() {
+            let asked = Self { sql: format!("EXPLAIN (ANALYZE, BUFFERS) {sql}"), binds };
+            let rows: Vec<(String,)> = asked.fetch_all(session).await?;
+            rows.into_iter().map(|(step,)| step).collect()
+        } else {
+            let asked = format!("EXPLAIN QUERY PLAN {sql}");
+            // A plan that was asked for before is kept, whatever became of the indexes.
+            let rows: Vec<(i64, i64, i64, String)> =
+                on!(session, |c| bound!(sqlx::query_as(AssertSqlSafe(asked)), binds)
+                    .persistent(false)
+                    .fetch_all(c)
+                    .await?);
+            rows.into_iter().map(|(_, _, _, step)| step).collect()
+        };
+        Ok(Plan { sql, steps })
     }
 }
 

@@ -43,8 +43,10 @@ pub struct StoredAnswer {
 pub struct KeyRow {
     /// Which request.
     pub id: KeyId,
-    /// Hexadecimal SHA-256 of the body.
+    /// A keyed digest of the body.
     pub body_hash: String,
+    /// What older keys make of it; asked for and not stored.
+    pub older_hashes: Vec<String>,
     /// What was answered.
     pub answer: StoredAnswer,
     /// When.
@@ -169,6 +171,7 @@ impl From<Row> for KeyRow {
         Self {
             id: KeyId { user_id: UserId(row.user_id), route: row.route, key: row.key },
             body_hash: row.body_hash,
+            older_hashes: Vec::new(),
             answer: StoredAnswer {
                 status: u16::try_from(row.status).unwrap_or_default(),
                 location: row.location,

@@ -26,6 +26,7 @@ pub mod leases;
 pub mod members;
 pub mod notifications;
 pub mod password_resets;
+mod plan;
 pub mod posts;
 pub mod progress;
 pub mod projects;
@@ -39,6 +40,7 @@ pub mod watches;
 pub use channel::{Channel, Listening, Speaking};
 pub use db::{Db, Migration, MigrationState, Schema, Server, Session, Tx};
 pub use error::StoreError;
+pub use plan::Plan;
 pub use start::Start;
 pub use trouble::Trouble;
 

@@ -1,12 +1,12 @@
 //! Who belongs to a project. A change of it is a change of the project.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use taskpost_common::{
     Event, EventId, ProjectId, UserId,
-    event::{ProjectMemberEvent, ProjectMemberRoleChanged},
+    event::{ProjectDeleted, ProjectMemberEvent, ProjectMemberRemoved, ProjectMemberRoleChanged},
     project::{Member, Project, ProjectRole},
 };
 use uuid::Uuid;
@@ -182,7 +182,7 @@ pub async fn remove(
     const SQL: &str = "DELETE FROM members WHERE project_id = $1 AND user_id = $2";
     let project = projects::raise(tx, change, project).await?;
     on!(tx, |c| sqlx::query(SQL).bind(project.id.0).bind(member.user_id.0).execute(c).await.map(drop)?);
-    let fact = removed(&project, member.user_id, member.role);
+    let fact = removed(&project, member.user_id, member.role, false);
     let event = projects::record(tx, change, &project, &fact, Some(member.user_id)).await?;
     Ok((project, event))
 }
@@ -207,30 +207,31 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Removes all members of a project whose version is raised already, each with its event, and gives who they
-/// were.
+/// Removes all members of a project whose version is raised already, each with its event, and gives the first of them
+/// by their roles and how many there were.
 pub(crate) async fn delete_all(
     tx: &mut Tx,
     change: Change<'_>,
     project: &Project,
-) -> Result<Vec<UserId>, StoreError> {
-    const READ: &str = "SELECT user_id, role FROM members WHERE project_id = $1 ORDER BY added_at, user_id";
-    const SQL: &str = "DELETE FROM members WHERE project_id = $1";
-    let rows: Vec<(Uuid, String)> = on!(tx, |c| sqlx::query_as(READ).bind(project.id.0).fetch_all(c).await?);
-    on!(tx, |c| sqlx::query(SQL).bind(project.id.0).execute(c).await.map(drop)?);
-    let mut ids = Vec::with_capacity(rows.len());
-    for rows in rows.chunks(MAX_BATCH) {
-        let mut gone = Vec::with_capacity(rows.len());
-        for (user, role) in rows {
-            let user = UserId(*user);
-            let fact = removed(project, user, role_of(role)?);
-            let seen_by = SeenBy { assignee_id: Some(user), ..projects::seen_by(project.id) };
+) -> Result<(Vec<UserId>, i64), StoreError> {
+    const SQL: &str = "DELETE FROM members WHERE project_id = $1 RETURNING user_id, role";
+    let rows: Vec<(Uuid, String)> = on!(tx, |c| sqlx::query_as(SQL).bind(project.id.0).fetch_all(c).await?);
+    let mut members = Vec::with_capacity(rows.len());
+    for (user, role) in rows {
+        members.push((Reverse(role_of(&role)?), UserId(user)));
+    }
+    members.sort_unstable();
+    for members in members.chunks(MAX_BATCH) {
+        let mut gone = Vec::with_capacity(members.len());
+        for (Reverse(role), user) in members {
+            let fact = removed(project, *user, *role, true);
+            let seen_by = SeenBy { assignee_id: Some(*user), ..projects::seen_by(project.id) };
             gone.push(NewEvent::new(change, &fact, project.id.0, project.version, seen_by)?);
-            ids.push(user);
         }
         events::append(tx, &gone.iter().collect::<Vec<_>>()).await?;
     }
-    Ok(ids)
+    let count = i64::try_from(members.len()).unwrap_or(i64::MAX);
+    Ok((members.into_iter().take(ProjectDeleted::NAMED).map(|(_, user)| user).collect(), count))
 }
 
 /// A role as it stands in its column.
@@ -238,8 +239,9 @@ pub(crate) fn role_of(word: &str) -> Result<ProjectRole, StoreError> {
     word.parse::<ProjectRole>().map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn removed(project: &Project, user_id: UserId, role: ProjectRole) -> Event {
-    Event::ProjectMemberRemoved(ProjectMemberEvent { project: project.reference(), user_id, role })
+/// That somebody is out; `cascade` with the whole project.
+fn removed(project: &Project, user_id: UserId, role: ProjectRole, cascade: bool) -> Event {
+    Event::ProjectMemberRemoved(ProjectMemberRemoved { project: project.reference(), user_id, role, cascade })
 }
 
 #[derive(FromRow)]

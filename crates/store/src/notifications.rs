@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use taskpost_common::{
-    DeliveryId, EventId, NotificationId, UserId,
+    DeliveryId, EventId, NotificationId, ProjectId, UserId,
     notification::{Channel, Notification, NotificationType, Reason, Subject},
+    user::UserStatus,
 };
 use uuid::Uuid;
 
@@ -39,6 +40,31 @@ pub async fn insert(tx: &mut Tx, items: &[NewNotification]) -> Result<(), StoreE
         created_at: timestamptz = n.item.created_at,
     });
     Ok(())
+}
+
+/// Up to `limit` of the people that a published post is for, behind `after` in the order of their ids: the members of its
+/// project, and everybody when it has none.
+pub async fn audience(
+    session: &mut Session,
+    project: Option<ProjectId>,
+    after: Option<UserId>,
+    limit: usize,
+) -> Result<Vec<(UserId, UserStatus)>, StoreError> {
+    const EVERYBODY: &str = "SELECT id, status FROM users WHERE id > $1 ORDER BY id LIMIT $2";
+    const MEMBERS: &str = "
+        SELECT m.user_id, users.status FROM members AS m JOIN users ON users.id = m.user_id
+        WHERE m.user_id > $1 AND m.project_id = $3 ORDER BY m.user_id LIMIT $2";
+    let after = after.map_or(Uuid::nil(), |id| id.0);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<(Uuid, String)> = match project {
+        None => on!(session, |c| sqlx::query_as(EVERYBODY).bind(after).bind(limit).fetch_all(c).await?),
+        Some(id) => {
+            on!(session, |c| sqlx::query_as(MEMBERS).bind(after).bind(limit).bind(id.0).fetch_all(c).await?)
+        }
+    };
+    let status =
+        |word: String| word.parse::<UserStatus>().map_err(|error| StoreError::Corrupt(error.to_string()));
+    rows.into_iter().map(|(id, word)| Ok((UserId(id), status(word)?))).collect()
 }
 
 /// What was decided for one event, user and channel.

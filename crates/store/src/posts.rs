@@ -110,8 +110,11 @@ pub async fn delete_in_project(
     change: Change<'_>,
     project: ProjectId,
 ) -> Result<(), StoreError> {
+    // Without the bodies, which may be long and of which nothing is told.
     const SOME: &str = "
-        DELETE FROM posts WHERE id IN (SELECT id FROM posts WHERE project_id = $1 ORDER BY id LIMIT 500) RETURNING *";
+        DELETE FROM posts WHERE id IN (SELECT id FROM posts WHERE project_id = $1 ORDER BY id LIMIT 500)
+        RETURNING id, project_id, author_id, title, '' AS body, status, comment_count, version, created_at, updated_at,
+            published_at";
     loop {
         let rows: Vec<PostRow> = on!(tx, |c| sqlx::query_as(SOME).bind(project.0).fetch_all(c).await?);
         if rows.is_empty() {

@@ -25,7 +25,8 @@ use crate::{
 mod read;
 
 pub use read::{
-    ProjectFilter, Readers, by_ids, count, get, hold_all, list, readable_ids, readers, seen, taken_keys,
+    ProjectFilter, Readers, by_ids, count, get, hold_all, list, readable_among, readable_ids, readers,
+    readers_among, seen, taken_keys,
 };
 
 /// Stores a new project with its first owner, and appends `project.created`. A taken key is
@@ -63,14 +64,38 @@ pub async fn insert(
     record(tx, change, project, &fact, None).await
 }
 
-/// Keeps other changes of a project out until the transaction ends, so that what is read of it from now on
-/// stays true. On SQLite, which has one writer, that is so already.
+/// Keeps other changes of a project out until the transaction ends, those inside of it too, so that what is read of
+/// it from now on stays true. On SQLite, which has one writer, that is so already. To be held before tasks are
+/// locked; held by others for longer than we wait, it is [`StoreError::Locked`].
 pub async fn lock(tx: &mut Tx, id: ProjectId) -> Result<(), StoreError> {
+    const INSIDE: &str = "SELECT pg_advisory_xact_lock($1)";
     const SQL: &str = "SELECT id FROM projects WHERE id = $1 FOR NO KEY UPDATE";
     if tx.is_postgres() {
+        on!(tx, |c| sqlx::query(INSIDE).bind(number(id)).execute(c).await.map(drop)?);
         on!(tx, |c| sqlx::query(SQL).bind(id.0).execute(c).await.map(drop)?);
     }
     Ok(())
+}
+
+/// Keeps a project as it is until the transaction ends, beside others who do: for changes inside of it, which must fit
+/// its members and lists. In the same order as [`lock`], with the same error.
+pub async fn keep(tx: &mut Tx, id: ProjectId) -> Result<(), StoreError> {
+    // Not the row: shared locks of rows pass by who waits to change it, for ever where much goes on, and the intake,
+    // which counts in the row, need not wait for these, nor they for it.
+    // Half a second at most: whoever waits has a connection that others need.
+    const SQL: &str = "
+        SELECT set_config('lock_timeout', '500ms', true), pg_advisory_xact_lock_shared($1),
+            set_config('lock_timeout', '2s', true)";
+    if tx.is_postgres() {
+        on!(tx, |c| sqlx::query(SQL).bind(number(id)).execute(c).await.map(drop)?);
+    }
+    Ok(())
+}
+
+/// What an advisory lock calls a project. Two of the same number would only wait for each other.
+const fn number(id: ProjectId) -> i64 {
+    let (high, low) = id.0.as_u64_pair();
+    (high ^ low).cast_signed()
 }
 
 /// Stores `after` in place of `before` and appends `project.updated`. Nothing differs: nothing is stored, and
@@ -116,7 +141,7 @@ pub async fn update(
     Ok((after, Some(event)))
 }
 
-/// Deletes a project with everything in it, and appends an event for each thing that goes; `project.deleted`
+/// Deletes a project with everything in it, and appends an event for each; `project.deleted`
 /// is the last. [`StoreError::Stale`] when it is no longer at `before`'s version.
 pub async fn delete(tx: &mut Tx, change: Change<'_>, before: &Project) -> Result<EventId, StoreError> {
     // A single statement may meet all tasks there are.
@@ -142,10 +167,12 @@ pub async fn delete(tx: &mut Tx, change: Change<'_>, before: &Project) -> Result
         let fact = Event::ProjectUpdated(ProjectUpdated { project: project.reference(), changes });
         record(tx, change, &project, &fact, None).await?;
     }
-    watches::forget(tx, WatchSubject::Project, project.id.0).await?;
-    let member_ids = members::delete_all(tx, change, &project).await?;
+    let (member_ids, member_count) = members::delete_all(tx, change, &project).await?;
     on!(tx, |c| sqlx::query(SQL).bind(project.id.0).execute(c).await.map(drop)?);
-    let fact = Event::ProjectDeleted(ProjectDeleted { project: project.reference(), member_ids });
+    // After the row, which waits for who sets a watch.
+    watches::forget(tx, WatchSubject::Project, project.id.0).await?;
+    let reference = project.reference();
+    let fact = Event::ProjectDeleted(ProjectDeleted { project: reference, member_ids, member_count });
     record(tx, change, &project, &fact, None).await
 }
 

@@ -11,7 +11,7 @@ use taskpost_common::{
         AssignCause, TaskAssigned, TaskCompleted, TaskDeleted, TaskReopened, TaskStatusChanged,
         TaskUnassigned, TaskUpdated,
     },
-    task::{Priority, StatusCategory, Task, TaskState},
+    task::{Priority, StatusCategory, Task, TaskRef, TaskState},
 };
 use uuid::Uuid;
 
@@ -30,14 +30,14 @@ mod new;
 mod placing;
 mod seen;
 
-pub use due::{DueKind, remind};
-pub use list::{After, TaskFilter, TaskOrder, Within, list};
+pub use due::{Reminded, explain_waiting, remind};
+pub use list::{After, Found, Place, Reach, TaskFilter, TaskOrder, Within, explain, list, list_in_reach};
 pub use many::{
     TaskColumn, change_many, count_with, delete_in_project, open_in_project, unassign_in_project, ungroup,
 };
 pub use new::{NewTask, Unstored, deleted, insert, insert_alone, insert_missing};
-pub use placing::{categories, id_of_key, take_numbers};
-pub use seen::{visible, visible_each};
+pub use placing::{categories, take_numbers};
+pub use seen::{id_of_key, visible, visible_each};
 
 /// Stores `after` in place of `before` and appends an event for each thing that differs. Nothing differs: nothing is
 /// stored, and the task comes back as it is. [`StoreError::Stale`] when the row is no longer at `before`'s version.
@@ -50,7 +50,7 @@ pub async fn update(
     const SQL: &str = "
         UPDATE tasks SET category_id = $1, task_type = $2, title = $3, description = $4, status = $5, status_category = $6,
             priority = $7, resolution = $8, assignee_id = $9, labels = $10, due_at = $11, version = $12, updated_at = $13,
-            completed_at = $14
+            completed_at = $14, next_reminder_at = CASE WHEN due_at IS DISTINCT FROM $11 THEN $17 ELSE next_reminder_at END
         WHERE id = $15 AND version = $16";
     if *before == after {
         return Ok((after, None));
@@ -74,6 +74,7 @@ pub async fn update(
         .bind(after.completed_at)
         .bind(after.id.0)
         .bind(before.version)
+        .bind(due::next_reminder(after.due_at, after.updated_at))
         .execute(c)
         .await?
         .rows_affected());
@@ -90,9 +91,8 @@ pub async fn update(
 /// Deletes the task as it stands at `before`'s version, with its comments.
 pub async fn delete(tx: &mut Tx, change: Change<'_>, before: &Task) -> Result<EventId, StoreError> {
     const SQL: &str = "DELETE FROM tasks WHERE id = $1 AND version = $2";
-    const BESIDE: [&str; 3] = [
+    const BESIDE: [&str; 2] = [
         "DELETE FROM task_history WHERE task_id = $1",
-        "DELETE FROM task_reminders WHERE task_id = $1",
         "DELETE FROM watches WHERE subject_type = 'task' AND subject_id = $1",
     ];
     comments::delete_on(tx, change, &comments::Root::Task(before.clone())).await?;
@@ -108,18 +108,21 @@ pub async fn delete(tx: &mut Tx, change: Change<'_>, before: &Task) -> Result<Ev
     for sql in BESIDE {
         on!(tx, |c| sqlx::query(sql).bind(before.id.0).execute(c).await.map(drop)?);
     }
-    let event = deletion(change, before, false)?;
+    let event = deletion(change, before.reference(), false)?;
     events::append(tx, &[&event]).await?;
     Ok(event.id)
 }
 
-/// That a task is gone; `cascade` with something larger.
-fn deletion(change: Change<'_>, before: &Task, cascade: bool) -> Result<NewEvent, StoreError> {
-    let mut task = before.reference();
+/// That a task is gone, as it was before; `cascade` with something larger.
+fn deletion(change: Change<'_>, mut task: TaskRef, cascade: bool) -> Result<NewEvent, StoreError> {
     task.version += 1;
-    let version = task.version;
-    let fact = Event::TaskDeleted(TaskDeleted { task, cascade });
-    NewEvent::new(change, &fact, before.id.0, version, seen_by(before))
+    let (id, version) = (task.id.0, task.version);
+    let seen_by = SeenBy {
+        project_id: task.project_id,
+        owner_id: Some(task.reporter_id),
+        assignee_id: task.assignee_id,
+    };
+    NewEvent::new(change, &Event::TaskDeleted(TaskDeleted { task, cascade }), id, version, seen_by)
 }
 
 /// Tasks by their ids, in no order, whoever asks: for what the system does itself.
@@ -159,7 +162,8 @@ fn differences(before: &Task, after: &Task, cause: AssignCause) -> Vec<Event> {
             cause,
         })),
         (Some(previous_assignee_id), None) => {
-            facts.push(Event::TaskUnassigned(TaskUnassigned { task: task.clone(), previous_assignee_id }));
+            let task = task.clone();
+            facts.push(Event::TaskUnassigned(TaskUnassigned { task, previous_assignee_id, cause }));
         }
         (None, None) => {}
     }
@@ -169,6 +173,7 @@ fn differences(before: &Task, after: &Task, cause: AssignCause) -> Vec<Event> {
             from: before.status.clone(),
             to: after.status.clone(),
             category: after.status_category,
+            from_category: Some(before.status_category),
         }));
     }
     match (before.state, after.state) {

@@ -17,34 +17,52 @@ use crate::{
     dynamic::{Bind, Statement},
 };
 
-/// Sets a user's watch. One that its user chose is changed only when `chosen` says that this one is chosen
-/// too.
+/// Sets the watches of these users; false when what they are to watch is gone. One that its user chose is changed
+/// only when `chosen` says that this one is chosen too.
 pub async fn set(
     tx: &mut Tx,
     change: Change<'_>,
     watch: WatchSubject,
     id: Uuid,
-    user: UserId,
+    users: &[UserId],
     level: WatchLevel,
     chosen: bool,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     const SQL: &str = "
         INSERT INTO watches (subject_type, subject_id, user_id, level, chosen, updated_at)
         VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (subject_type, subject_id, user_id) DO UPDATE
         SET level = excluded.level, chosen = excluded.chosen, updated_at = excluded.updated_at
         WHERE excluded.chosen OR (NOT watches.chosen AND watches.level <> excluded.level)";
-    on!(tx, |c| sqlx::query(SQL)
-        .bind(watch.as_str())
-        .bind(id)
-        .bind(user.0)
-        .bind(level.as_str())
-        .bind(chosen)
-        .bind(change.clock.now())
-        .execute(c)
-        .await
-        .map(drop)?);
-    Ok(())
+    if !hold(tx, watch, id).await? {
+        return Ok(false);
+    }
+    for user in users {
+        on!(tx, |c| sqlx::query(SQL)
+            .bind(watch.as_str())
+            .bind(id)
+            .bind(user.0)
+            .bind(level.as_str())
+            .bind(chosen)
+            .bind(change.clock.now())
+            .execute(c)
+            .await
+            .map(drop)?);
+    }
+    Ok(true)
+}
+
+/// Keeps what is watched from being deleted until the transaction ends, so that no watch outlives it; false when it is
+/// gone. On SQLite the one writer keeps it.
+async fn hold(tx: &mut Tx, watch: WatchSubject, id: Uuid) -> Result<bool, StoreError> {
+    let sql = match (watch, tx.is_postgres()) {
+        (WatchSubject::Project, true) => "SELECT id FROM projects WHERE id = $1 FOR KEY SHARE",
+        (WatchSubject::Project, false) => "SELECT id FROM projects WHERE id = $1",
+        (WatchSubject::Task, true) => "SELECT id FROM tasks WHERE id = $1 FOR KEY SHARE",
+        (WatchSubject::Task, false) => "SELECT id FROM tasks WHERE id = $1",
+    };
+    let held: Option<(Uuid,)> = on!(tx, |c| sqlx::query_as(sql).bind(id).fetch_optional(c).await?);
+    Ok(held.is_some())
 }
 
 /// A user's watch, if there is one.
@@ -99,7 +117,7 @@ pub async fn forget_given(
     Ok(())
 }
 
-/// Forgets every watch of what is gone.
+/// Forgets every watch of what was deleted before in this transaction: nobody can set one any more.
 pub(crate) async fn forget(tx: &mut Tx, watch: WatchSubject, id: Uuid) -> Result<(), StoreError> {
     const SQL: &str = "DELETE FROM watches WHERE subject_type = $1 AND subject_id = $2";
     on!(tx, |c| sqlx::query(SQL).bind(watch.as_str()).bind(id).execute(c).await.map(drop)?);

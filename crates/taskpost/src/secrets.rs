@@ -1,4 +1,4 @@
-//! The secret that signs tokens and cursors.
+//! The secret that signs tokens and cursors, and makes those that mails tell.
 
 use std::{fs, io::Write as _, path::Path};
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::RngExt as _;
 use secrecy::SecretString;
-use taskpost_common::config::Config;
+use taskpost_common::config::{Config, Database};
 
 /// `JWT_SECRET`, else the secret in the data folder, which is made when absent, readable by its owner only.
 pub fn load(config: &Config) -> anyhow::Result<Vec<SecretString>> {
@@ -20,7 +20,17 @@ pub fn load(config: &Config) -> anyhow::Result<Vec<SecretString>> {
             "DATA_DIR: {} is shorter than 32 characters; delete it to have a new one made",
             file.display()
         ),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(&file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let made = make(&file)?;
+            if matches!(config.database, Database::Postgres(_)) {
+                tracing::warn!(
+                    "JWT_SECRET is not set, so this process made a secret of its own, in its DATA_DIR; where API and \
+                     workers are more than one process, set JWT_SECRET for all of them: tokens of one are nothing to the \
+                     others, and mails that tell a token are not sent"
+                );
+            }
+            Ok(made)
+        }
         Err(error) => Err(error).with_context(|| format!("DATA_DIR: cannot read {}", file.display())),
     }
 }

@@ -12,7 +12,11 @@ use taskpost_api::{
     http::{self, App, Operate, Router},
     serve,
 };
-use taskpost_common::{Clock, config::Config};
+use taskpost_common::{
+    Clock,
+    config::Config,
+    secret::{Keys, Purpose},
+};
 use taskpost_consumers::Consumers;
 use taskpost_ports::{Limiter, Log, Queue, Wakes};
 use taskpost_store::{Db, deliveries};
@@ -131,7 +135,7 @@ pub async fn start(
         }
     }
     if let Some(queue) = &ports.queue {
-        workers(config, queue, &ports.wakes, &db, &clock).start(&mut stages, stop_stages.clone())?;
+        workers(config, queue, &ports.wakes, &db, &clock)?.start(&mut stages, stop_stages.clone())?;
     }
     stages.spawn(upkeep(ports.limiter.clone(), metrics.clone(), stop_stages.clone()));
     if !db.has_outbox() {
@@ -173,11 +177,12 @@ impl Running {
     pub async fn shut_down(mut self) {
         self.stop_api.cancel();
         let _ = tokio::time::timeout(DRAIN + Duration::from_secs(1), drained(&mut self.api)).await;
-        let _ = tokio::time::timeout(DRAIN_STAGES, async {
-            if let Some(tracker) = &self.tracker {
-                tracker.drain().await;
-            }
-            self.stop_stages.cancel();
+        if let Some(tracker) = &self.tracker {
+            // A large change may take longer; it is rolled back then, and the stages end in order all the same.
+            let _ = tokio::time::timeout(DRAIN_STAGES / 2, tracker.drain()).await;
+        }
+        self.stop_stages.cancel();
+        let _ = tokio::time::timeout(DRAIN_STAGES / 2, async {
             while self.stages.join_next().await.is_some() {}
         })
         .await;
@@ -220,8 +225,8 @@ async fn start_tracker(
     Ok(Tracker::start(foundation, config, tasks, stop.clone()).await?)
 }
 
-fn workers(config: &Config, queue: &Queue, wakes: &Wakes, db: &Db, clock: &Clock) -> Workers {
-    Workers {
+fn workers(config: &Config, queue: &Queue, wakes: &Wakes, db: &Db, clock: &Clock) -> anyhow::Result<Workers> {
+    Ok(Workers {
         db: db.clone(),
         queue: queue.clone(),
         wakes: wakes.clone(),
@@ -235,7 +240,8 @@ fn workers(config: &Config, queue: &Queue, wakes: &Wakes, db: &Db, clock: &Clock
             from: config.mail_from.clone(),
             public_url: config.public_url.clone(),
         },
-    }
+        keys: Keys::derive(&secrets::load(config)?, Purpose::MailedToken),
+    })
 }
 
 fn api_router(config: &Config, tracker: Tracker, ports: &Ports, metrics: PrometheusHandle) -> Router {

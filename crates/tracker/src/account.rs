@@ -29,14 +29,15 @@ use crate::{
 pub struct PatchMe {
     /// How others see the user; 1 to 100 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 100)]
     pub name: Option<Option<String>>,
-    /// An IANA time zone.
+    /// A name of the IANA time zone database.
     #[serde(default, deserialize_with = "present")]
-    #[schema(example = "Europe/Berlin")]
+    #[schema(example = "Europe/Berlin", min_length = 1, max_length = 64)]
     pub timezone: Option<Option<String>>,
-    /// A BCP 47 language tag.
+    /// A well-formed BCP 47 language tag of at most 35 characters.
     #[serde(default, deserialize_with = "present")]
-    #[schema(example = "de-AT")]
+    #[schema(example = "de-AT", min_length = 2, max_length = 35)]
     pub locale: Option<Option<String>>,
 }
 
@@ -147,7 +148,7 @@ impl Tracker {
         let event = self
             .change(&caller.cause, move |tx, change| {
                 Box::pin(async move {
-                    let user = users::get(tx, holder).await?.ok_or(Error::Unauthenticated)?;
+                    let (user, _) = users::for_update(tx, holder).await?.ok_or(Error::Unauthenticated)?;
                     let live = sessions::live_one(tx, holder, id, change.clock.now()).await?;
                     live.ok_or(Error::NotFound("session"))?;
                     let event = sessions::revoke(tx, change, &user, id).await?;
@@ -174,7 +175,7 @@ impl Tracker {
         let (ended, event) = self
             .change(&caller.cause, move |tx, change| {
                 Box::pin(async move {
-                    let user = users::get(tx, holder).await?.ok_or(Error::Unauthenticated)?;
+                    let (user, _) = users::for_update(tx, holder).await?.ok_or(Error::Unauthenticated)?;
                     let (ended, event) = sessions::revoke_all(tx, change, &user, Some(session)).await?;
                     for id in &ended {
                         let row = NewAudit {

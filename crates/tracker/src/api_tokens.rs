@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use taskpost_common::{
     ApiTokenId,
+    secret::digest,
     token::{ApiToken, Scope, Scopes},
 };
 use taskpost_store::{
@@ -16,7 +17,6 @@ use utoipa::ToSchema;
 
 use crate::{
     Caller, Error, Tracker,
-    auth::digest,
     machine_tokens::{new_secret, session_of},
     pages::{Cursors, Page, PageRequest},
     validate::{Checks, Lines},

@@ -4,9 +4,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::Duration;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use taskpost_common::{
     Cause, EventId, SessionId, UserId,
+    secret::digest,
     user::{Role, Roles, User, UserStatus},
 };
 use taskpost_store::{
@@ -171,14 +171,16 @@ impl Tracker {
             .change(&info.cause, move |tx, change| {
                 Box::pin(async move {
                     let outcome = sessions::use_refresh(tx, &digest, change.clock.now()).await?;
-                    let (Refresh::Used(_, id) | Refresh::Reused(_, id)) = outcome else {
+                    let (Refresh::Used(session, id) | Refresh::Reused(session, id)) = outcome else {
                         return Ok((outcome, None));
                     };
                     let Some((user, _)) = users::for_update(tx, id).await? else {
                         return Ok((Refresh::Invalid, None));
                     };
+                    // While this waited for the user's row, the session may have been ended.
+                    let live = sessions::live_one(tx, id, session, change.clock.now()).await?.is_some();
                     let next = match outcome {
-                        Refresh::Used(session, _) if user.status == UserStatus::Active => {
+                        Refresh::Used(session, _) if live && user.status == UserStatus::Active => {
                             Some((new_refresh(tx, change, session).await?, user))
                         }
                         Refresh::Reused(session, _) => {
@@ -209,7 +211,7 @@ impl Tracker {
         let event = self
             .change(&caller.cause, move |tx, change| {
                 Box::pin(async move {
-                    let user = users::get(tx, id).await?.ok_or(Error::Unauthenticated)?;
+                    let (user, _) = users::for_update(tx, id).await?.ok_or(Error::Unauthenticated)?;
                     Ok(sessions::revoke(tx, change, &user, session).await?.map(|event| event.id))
                 })
             })
@@ -266,11 +268,6 @@ async fn new_refresh(tx: &mut Tx, change: Change<'_>, session: SessionId) -> Res
 /// 256 random bits as 43 characters.
 pub(crate) fn random_token() -> String {
     URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 32]>())
-}
-
-/// What is stored of a token.
-pub(crate) fn digest(token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(token.as_bytes()))
 }
 
 /// The e-mail or the handle was taken again and again while the account was made.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use taskpost_common::{
     CategoryId, EventId, Position, ProjectId, TaskId, UserId,
     page::Direction,
+    problem::FieldError,
     project::{Project, ProjectRole},
     task::{Priority, StatusCategory},
     workflow::Status,
@@ -159,12 +160,14 @@ impl Tracker {
         let statuses = match &request.status {
             None => project.workflow.statuses.iter().collect(),
             Some(name) => {
-                let status = project.workflow.status(name);
-                vec![status.ok_or_else(|| Error::BadRequest(format!("?status: there is no `{name}` here")))?]
+                let detail = || format!("there is no `{name}` here");
+                let unknown = || Error::Query(FieldError::new("?status", "unknown_status", detail()));
+                vec![project.workflow.status(name).ok_or_else(unknown)?]
             }
         };
         if request.page.cursor.is_some() && request.status.is_none() {
-            return Err(Error::BadRequest("?cursor: goes with the status of its column".to_owned()));
+            let detail = "goes with the status of its column";
+            return Err(Error::Query(FieldError::new("?cursor", "invalid_value", detail)));
         }
         let status = request.status.as_deref().unwrap_or_default();
         let scope = |status: &str| format!("board {} {} {status}", caller.user_id(), project.id);

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::{
     Answered, Caller, Error, Once, Part, Tracker,
     projects::{hold_open, readable},
+    tasks::present,
     validate::{Checks, Lines},
 };
 
@@ -34,10 +35,12 @@ pub struct CreateCategory {
 #[serde(deny_unknown_fields)]
 pub struct PatchCategory {
     /// Another name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 50)]
     pub name: Option<String>,
     /// Another place, from 0.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     pub position: Option<u32>,
 }
 
@@ -118,7 +121,7 @@ impl Tracker {
         if_match: Option<i64>,
     ) -> Result<EventId, Error> {
         let viewer = caller.viewer();
-        self.change_again(&caller.cause, move |tx, change| {
+        self.change_large(&caller.cause, move |tx, change| {
             Box::pin(async move {
                 let project = hold_open(tx, viewer, id, if_match).await?;
                 delete(tx, change, &project, category).await

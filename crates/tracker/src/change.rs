@@ -1,6 +1,9 @@
 //! How a change is made: one transaction in a task of its own, at most once for each Idempotency-Key.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::BoxFuture;
 use taskpost_common::{Cause, EventId, trace};
@@ -14,8 +17,10 @@ use crate::{Caller, Error, Inner, Tracker};
 
 /// The longest a transaction may take.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The longest one may take that deletes a project with all that is in it.
+/// The longest one may take that changes very many tasks.
 const LARGE: Duration = Duration::from_mins(1);
+/// How long a request waits for such a one.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How often a change is tried when somebody else is faster.
 pub(crate) const TRIES: u32 = 5;
@@ -23,12 +28,10 @@ pub(crate) const TRIES: u32 = 5;
 /// An Idempotency-Key of a request.
 #[derive(Clone, Debug)]
 pub struct OnceKey {
-    /// Method and path.
-    pub route: String,
-    /// The header's value.
-    pub key: String,
-    /// Hexadecimal SHA-256 of the body.
-    pub body_hash: String,
+    route: String,
+    key: String,
+    body_hash: String,
+    older_hashes: Vec<String>,
 }
 
 /// How to answer, and under which key the answer is kept. The answer is made inside the transaction, so that a repeat
@@ -57,6 +60,7 @@ impl<T> Once<T> {
         self.key.as_ref().map(|key| KeyRow {
             id: KeyId { user_id: caller.user_id(), route: key.route.clone(), key: key.key.clone() },
             body_hash: key.body_hash.clone(),
+            older_hashes: key.older_hashes.clone(),
             answer,
             created_at: now,
         })
@@ -73,6 +77,15 @@ pub struct Answered {
 }
 
 impl Tracker {
+    /// The Idempotency-Key of a request to a route, which is method and path. A body may hold what is easily guessed, such
+    /// as a password, so what is kept of it says nothing without the instance's secret.
+    pub fn once_key(&self, route: String, key: String, body: &[u8]) -> OnceKey {
+        let parts = [body];
+        let mut hashes = self.0.body_keys.words(&parts);
+        let body_hash = hashes.next().unwrap_or_default();
+        OnceKey { route, key, body_hash, older_hashes: hashes.collect() }
+    }
+
     /// Runs `work` in one transaction and rings the bells. The caller may be dropped meanwhile: the change goes on.
     pub(crate) async fn change<T, W>(&self, cause: &Cause, work: W) -> Result<T, Error>
     where
@@ -82,13 +95,13 @@ impl Tracker {
         self.change_within(DEADLINE, cause, work).await
     }
 
-    /// As [`Tracker::change`], for work that may take a minute. A request is answered sooner, without the outcome.
+    /// As [`Tracker::change`], for work that may take a minute. Who waits for it is told after a while that it goes on.
     pub(crate) async fn change_large<T, W>(&self, cause: &Cause, work: W) -> Result<T, Error>
     where
         T: Send + 'static,
         W: for<'t> FnOnce(&'t mut Tx, Change<'t>) -> BoxFuture<'t, Result<T, Error>> + Send + 'static,
     {
-        self.change_within(LARGE, cause, work).await
+        while_patient(PATIENCE, self.change_within(LARGE, cause, work)).await
     }
 
     /// As [`Tracker::change`], and again when somebody else changed one of its rows meanwhile.
@@ -114,9 +127,15 @@ impl Tracker {
         let inner = self.0.clone();
         let cause = cause.clone();
         let change = async move {
-            tokio::time::timeout(deadline, transact(&inner, &cause, work))
-                .await
-                .unwrap_or(Err(Error::Unknown))
+            let began = Instant::now();
+            let changed = tokio::time::timeout(deadline, transact(&inner, &cause, work)).await;
+            let changed = changed.unwrap_or(Err(Error::Unknown));
+            if let Err(error) = &changed
+                && began.elapsed() > PATIENCE
+            {
+                tracing::warn!(%error, "a change failed when its request may have ended already");
+            }
+            changed
         };
         let span = info_span!(target: trace::TARGET, "commit");
         let running = self.0.changes.spawn(change.instrument(span));
@@ -156,6 +175,14 @@ impl Tracker {
     }
 }
 
+/// What came of a change, if that is known in time. One that is under way does not end with who waits for it.
+async fn while_patient<T>(
+    patience: Duration,
+    change: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(patience, change).await.unwrap_or(Err(Error::GoesOn))
+}
+
 /// What a claimed key holds until the change is done; nobody else ever sees it.
 pub(crate) const PENDING: StoredAnswer =
     StoredAnswer { status: 0, location: None, etag: None, event_id: None, body: String::new() };
@@ -167,7 +194,11 @@ where
     let mut tx = inner.db.begin().await?;
     match work(&mut tx, Change { clock: &inner.clock, cause }).await {
         Ok(value) => {
-            tx.commit().await?;
+            // Where the answer is lost, it may be stored all the same.
+            tx.commit().await.map_err(|error| match error {
+                StoreError::Unavailable(_) => Error::Unknown,
+                error => error.into(),
+            })?;
             inner.wakes.committed(inner.db.has_outbox());
             Ok(value)
         }
@@ -194,7 +225,7 @@ async fn claim_or_replay(tx: &mut Tx, row: &KeyRow) -> Result<Option<Answered>, 
 
 /// The stored answer, if the same body asks for it.
 pub(crate) fn replay(asked: &KeyRow, stored: &KeyRow) -> Result<Answered, Error> {
-    if asked.body_hash != stored.body_hash {
+    if asked.body_hash != stored.body_hash && !asked.older_hashes.contains(&stored.body_hash) {
         let detail = "this Idempotency-Key was used with another body; use a new key";
         return Err(Error::field("", "idempotency_key_reused", detail));
     }
@@ -204,4 +235,21 @@ pub(crate) fn replay(asked: &KeyRow, stored: &KeyRow) -> Result<Answered, Error>
 /// A request with the same key has not ended within the time we wait for it.
 pub(crate) fn running_twin() -> Error {
     Error::Conflict("a request with this Idempotency-Key is still running; ask again".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use taskpost_common::problem::Code;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_too_long_is_told_that_it_goes_on() {
+        assert_eq!(while_patient(PATIENCE, ready(Ok(7))).await.unwrap(), 7);
+        let late = while_patient(Duration::ZERO, pending::<Result<(), Error>>()).await.unwrap_err();
+        assert_eq!((late.code(), late.retry_after()), (Code::Unavailable, Some(Duration::from_secs(10))));
+        assert!(late.problem().detail.contains("goes on"));
+    }
 }

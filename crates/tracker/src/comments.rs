@@ -9,7 +9,7 @@ use taskpost_common::{
 use taskpost_store::{
     Change, Session, StoreError, Tx, Viewer,
     comments::{self, Root},
-    tasks,
+    projects, tasks,
 };
 use utoipa::ToSchema;
 
@@ -20,6 +20,7 @@ use crate::{
     mentions,
     pages::{Cursors, Page, PageRequest},
     posts::{self, SeenPost, check_version, surroundings},
+    projects::held,
     tasks::present,
     validate::{Checks, Lines},
 };
@@ -39,6 +40,7 @@ pub struct CreateComment {
 pub struct PatchComment {
     /// Markdown of 1 to 20,000 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 20_000)]
     pub body: Option<Option<String>>,
 }
 
@@ -131,8 +133,8 @@ async fn write(
     subject: Subject,
     body: String,
 ) -> Result<(Comment, EventId), Error> {
-    let place = place(tx, viewer, subject).await?;
-    place.require_writer()?;
+    let seen = place(tx, viewer, subject).await?;
+    let place = keep(tx, viewer, seen, Place::require_writer).await?;
     let comment = Comment {
         id: change.clock.id(),
         subject,
@@ -162,7 +164,7 @@ async fn edit(
         if before.author_id != viewer.user_id {
             return Err(Error::Forbidden("only who wrote a comment may edit it"));
         }
-        place.require_writer()?;
+        let place = keep(tx, viewer, place, Place::require_writer).await?;
         check_version(before.version, if_match)?;
         let Some(body) = body.clone().filter(|body| *body != before.body) else {
             return Ok((before, None));
@@ -186,9 +188,13 @@ async fn delete(
     let (comment, place) = found(tx, viewer, id).await?;
     let is_theirs = comment.author_id == viewer.user_id;
     let least = if is_theirs { ProjectRole::Member } else { ProjectRole::Maintainer };
-    if place.role < least {
-        return Err(Error::Forbidden("only who wrote a comment and who keeps the project may delete it"));
-    }
+    let may_delete = move |place: &Place| {
+        if place.role >= least {
+            return Ok(());
+        }
+        Err(Error::Forbidden("only who wrote a comment and who keeps the project may delete it"))
+    };
+    let place = keep(tx, viewer, place, may_delete).await?;
     check_version(comment.version, if_match)?;
     match comments::delete(tx, change, &place.root, id).await {
         Ok((gone, event)) => {
@@ -230,6 +236,21 @@ async fn place(session: &mut Session, viewer: Viewer, subject: Subject) -> Resul
             Ok(Place { root: Root::Post(post), project, role })
         }
     }
+}
+
+/// The same place as it stays until the transaction ends. Who fails `check` is refused, before they wait and after.
+async fn keep(
+    tx: &mut Tx,
+    viewer: Viewer,
+    seen: Place,
+    check: impl Fn(&Place) -> Result<(), Error> + Send,
+) -> Result<Place, Error> {
+    check(&seen)?;
+    let Some(project) = &seen.project else { return Ok(seen) };
+    projects::keep(tx, project.id).await.map_err(held)?;
+    let kept = place(tx, viewer, seen.root.subject()).await?;
+    check(&kept)?;
+    Ok(kept)
 }
 
 /// A comment and its place. Who may not read the place is told that there is no such comment.

@@ -44,7 +44,6 @@ pub struct Letter {
     /// What was tried.
     pub attempts: Vec<LetterAttempt>,
     /// What could not be handled: JSON where it is JSON, else text.
-    #[schema(value_type = Object)]
     pub payload: Value,
     /// When it was buried.
     pub created_at: DateTime<Utc>,

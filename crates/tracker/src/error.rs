@@ -11,9 +11,9 @@ use taskpost_store::StoreError;
 /// Why a use case did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request cannot be read.
-    #[error("{0}")]
-    BadRequest(String),
+    /// A key of the query is not right.
+    #[error("{}: {}", .0.pointer, .0.detail)]
+    Query(FieldError),
     /// No token, or not a good one. One text for all, so that it tells nothing.
     #[error("a valid access token is required: log in, or refresh the session")]
     Unauthenticated,
@@ -52,6 +52,9 @@ pub enum Error {
         "the store did not answer in time, so the outcome is unknown; repeat the request with an Idempotency-Key"
     )]
     Unknown,
+    /// The change takes longer than its request may wait.
+    #[error("this takes longer than a request may, and goes on; look again after a while whether it is done")]
+    GoesOn,
     /// The log did not acknowledge a task: it may be on it.
     #[error(
         "the log did not acknowledge the task in time, so the outcome is unknown; look for it before you send it again"
@@ -69,14 +72,14 @@ impl Error {
     /// The row of the error table.
     pub const fn code(&self) -> Code {
         match self {
-            Self::BadRequest(_) => Code::BadRequest,
+            Self::Query(_) => Code::BadRequest,
             Self::Unauthenticated | Self::WrongCredentials => Code::Unauthenticated,
             Self::Forbidden(_) => Code::Forbidden,
             Self::NotFound(_) => Code::NotFound,
             Self::Conflict(_) | Self::Store(StoreError::Stale(_)) => Code::Conflict,
             Self::Stale { .. } => Code::PreconditionFailed,
             Self::Invalid(_) => Code::Invalid,
-            Self::Busy(_) | Self::Held | Self::Away | Self::Unknown | Self::Unacknowledged => {
+            Self::Busy(_) | Self::Held | Self::Away | Self::Unknown | Self::GoesOn | Self::Unacknowledged => {
                 Code::Unavailable
             }
             Self::Store(error) if error.is_transient() => Code::Unavailable,
@@ -93,10 +96,15 @@ impl Error {
             (Self::Store(StoreError::Stale(_)), _) => {
                 "others change this at the same time; try again".to_owned()
             }
+            (Self::Store(StoreError::Locked(_)), _) => {
+                "others change this for longer than we wait, and nothing was stored; try again after a moment"
+                    .to_owned()
+            }
             (Self::Store(_), _) => "the store is not available; try again after a moment".to_owned(),
             _ => self.to_string(),
         };
         let errors = match self {
+            Self::Query(error) => vec![error.clone()],
             Self::Invalid(errors) => errors.clone(),
             _ => Vec::new(),
         };
@@ -105,8 +113,9 @@ impl Error {
 
     /// When to come back.
     pub const fn retry_after(&self) -> Option<Duration> {
-        match self.code() {
-            Code::Unavailable => Some(Duration::from_secs(1)),
+        match (self, self.code()) {
+            (Self::GoesOn, _) => Some(Duration::from_secs(10)),
+            (_, Code::Unavailable) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -119,7 +128,7 @@ impl Error {
 
 impl From<InvalidCursor> for Error {
     fn from(error: InvalidCursor) -> Self {
-        Self::BadRequest(error.to_string())
+        Self::Query(FieldError::new("?cursor", "invalid_cursor", error.to_string()))
     }
 }
 

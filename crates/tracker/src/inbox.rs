@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::{
     Answered, Caller, Error, Once, Tracker,
     pages::{Cursors, Page, Paging},
+    tasks::present,
 };
 
 /// Marks to set or take back; what is absent stays.
@@ -15,10 +16,12 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct MarkNotification {
     /// Read or unread.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     pub read: Option<bool>,
     /// Put away or brought back.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     pub archived: Option<bool>,
 }
 

@@ -47,6 +47,9 @@ pub struct Command {
     pub id: TaskId,
     accepted_at: DateTime<Utc>,
     actor_id: UserId,
+    /// Whether it was sent with the rights of an admin, which count in projects only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    admin: bool,
     correlation_id: Uuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
@@ -93,6 +96,7 @@ impl Tracker {
             id,
             accepted_at: now,
             actor_id: caller.user_id(),
+            admin: caller.viewer().admin && input.project_id.is_some(),
             correlation_id: caller.cause.correlation_id,
             traceparent: traceparent.clone(),
             task: input,
@@ -183,7 +187,8 @@ impl Command {
             causation_id: None,
             traceparent: self.traceparent.clone(),
         };
-        let reporter = Viewer { user_id: self.actor_id, admin: admins.contains(&self.actor_id) };
+        let reporter =
+            Viewer { user_id: self.actor_id, admin: self.admin && admins.contains(&self.actor_id) };
         let change = Change { clock, cause: &cause };
         Ok(Draft::new(change, (self.id, self.accepted_at), reporter, self.task.clone())?)
     }
@@ -242,9 +247,10 @@ async fn make(
     Ok((made, refused))
 }
 
-/// Which of those who sent these commands are admins.
+/// Which of those who sent these commands with the rights of an admin are still admins.
 async fn admins(tx: &mut Tx, commands: &[&Command]) -> Result<HashSet<UserId>, StoreError> {
-    let senders: HashSet<UserId> = commands.iter().map(|command| command.actor_id).collect();
+    let sent_by_admins = commands.iter().filter(|command| command.admin);
+    let senders: HashSet<UserId> = sent_by_admins.map(|command| command.actor_id).collect();
     let users = users::by_ids(tx, &Vec::from_iter(senders)).await?;
     Ok(users.into_iter().filter(|user| user.roles.is_admin()).map(|user| user.id).collect())
 }

@@ -34,19 +34,21 @@ pub struct CreateLabel {
     pub description: Option<String>,
 }
 
-/// A merge patch: what is absent stays, null empties.
+/// A merge patch: what is absent stays, null goes back to what a new label has.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchLabel {
     /// Another name; tasks keep the old word.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 50)]
     pub name: Option<String>,
     /// Another color.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(example = "#0e8a16")]
-    pub color: Option<String>,
+    pub color: Option<Option<String>>,
     /// Another meaning.
     #[serde(default, deserialize_with = "present")]
+    #[schema(max_length = 200)]
     pub description: Option<Option<String>>,
 }
 
@@ -99,8 +101,9 @@ impl Tracker {
         patch: PatchLabel,
         if_match: Option<i64>,
     ) -> Result<(Part<Label>, Option<EventId>), Error> {
+        let color = patch.color.as_ref().and_then(|given| given.as_deref());
         let description = patch.description.as_ref().and_then(|given| given.as_deref());
-        check(patch.name.as_deref(), patch.color.as_deref(), description)?;
+        check(patch.name.as_deref(), color, description)?;
         let viewer = caller.viewer();
         self.change(&caller.cause, move |tx, change| {
             Box::pin(async move {
@@ -113,7 +116,7 @@ impl Tracker {
                     after.name = name;
                 }
                 if let Some(color) = patch.color {
-                    after.color = color.to_ascii_lowercase();
+                    after.color = color.as_deref().unwrap_or(COLOR).to_ascii_lowercase();
                 }
                 if let Some(description) = patch.description {
                     after.description = description.unwrap_or_default();

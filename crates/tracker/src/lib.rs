@@ -51,6 +51,7 @@ use taskpost_common::{
     config::Config,
     net::Outbound,
     page::CursorKey,
+    secret::{Keys, Purpose},
     token::Scopes,
     user::{Role, Roles},
 };
@@ -108,6 +109,8 @@ struct Inner {
     committer: committer::Committer,
     lookup: lookup::Lookup,
     cursors: CursorKey,
+    mail_keys: Keys,
+    body_keys: Keys,
     outbound: Outbound,
     first_user_is_admin: bool,
     /// Changes that outlive the request that asked for them.
@@ -159,6 +162,8 @@ impl Tracker {
             passwords: passwords::Passwords::new()?,
             revoked: revoked::Revoked::default(),
             cursors: CursorKey::derive(tokens::first(&parts.secrets)?),
+            mail_keys: Keys::derive(&parts.secrets, Purpose::MailedToken),
+            body_keys: Keys::derive(&parts.secrets, Purpose::RequestBody),
             outbound: Outbound {
                 allow_private: config.webhooks.allow_private,
                 ports: config.webhooks.ports.clone(),

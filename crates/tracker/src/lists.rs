@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::{
     Answered, Caller, Error, Once, Part, Tracker,
     projects::{hold_open, readable},
+    tasks::present,
     validate::Checks,
 };
 use items::{add, find, remove, replace};
@@ -35,13 +36,16 @@ pub struct CreateStatus {
 #[serde(deny_unknown_fields)]
 pub struct PatchStatus {
     /// Another name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 40)]
     pub name: Option<String>,
     /// Another meaning.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     pub category: Option<StatusCategory>,
     /// Another place, from 0.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     pub position: Option<u32>,
 }
 
@@ -62,10 +66,12 @@ pub struct CreateTaskType {
 #[serde(deny_unknown_fields)]
 pub struct PatchTaskType {
     /// Another name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 40)]
     pub name: Option<String>,
     /// Another place, from 0.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     pub position: Option<u32>,
 }
 

@@ -9,16 +9,14 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use taskpost_common::{
     ApiTokenId, SessionId, UserId,
+    secret::digest,
     token::Scope,
     user::{Role, Roles},
 };
 use taskpost_store::api_tokens::{self, TokenHolder};
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::{
-    Error, Identity, Tracker,
-    auth::{digest, random_token},
-};
+use crate::{Error, Identity, Tracker, auth::random_token};
 
 /// What every token begins with.
 const PREFIX: &str = "tp_";
@@ -80,18 +78,22 @@ impl MachineTokens {
         self.known().retain(|_, known| known.identity.user_id != user);
     }
 
+    /// Whether the token of this digest was good when it was last asked about.
+    fn has_been_good(&self, digest: &str, now: DateTime<Utc>) -> bool {
+        self.known().get(digest).is_some_and(|known| known.expires_at.is_none_or(|end| now < end))
+    }
+
     fn recall(&self, digest: &str, now: DateTime<Utc>) -> Option<Identity> {
         self.known().get(digest).filter(|known| known.holds(now)).map(|known| known.identity.clone())
     }
 
-    fn remember(&self, digest: String, known: Known, now: DateTime<Utc>) {
+    fn remember(&self, digest: String, known: Known) {
         let mut all = self.known();
-        if all.len() >= MOST {
-            all.retain(|_, known| known.holds(now));
+        if all.len() >= MOST && !all.contains_key(&digest) {
+            let oldest = all.iter().min_by_key(|(_, known)| known.asked).map(|(digest, _)| digest.clone());
+            oldest.and_then(|digest| all.remove(&digest));
         }
-        if all.len() < MOST {
-            all.insert(digest, known);
-        }
+        all.insert(digest, known);
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
@@ -100,6 +102,12 @@ impl MachineTokens {
 }
 
 impl Tracker {
+    /// Whether only the store can say whose a token is, and it has not called it good here before.
+    pub fn is_strange(&self, token: &str) -> bool {
+        let good = || self.0.machine_tokens.has_been_good(&digest(token), self.0.clock.now());
+        is_well_formed(token) && !good()
+    }
+
     /// Who a token for machines belongs to.
     pub(crate) async fn machine(&self, token: &str) -> Result<Identity, Error> {
         if !is_well_formed(token) {
@@ -121,11 +129,14 @@ impl Tracker {
         }
         let asked = Instant::now();
         let holder = api_tokens::by_digest(&mut self.0.db.reader().await?, &digest, now).await?;
-        let holder = holder.ok_or(Error::Unauthenticated)?;
+        let Some(holder) = holder else {
+            tokens.known().remove(&digest);
+            return Err(Error::Unauthenticated);
+        };
         self.note(&holder, now);
         let expires_at = holder.expires_at;
         let identity = identity(holder);
-        tokens.remember(digest, Known { identity: identity.clone(), expires_at, asked }, now);
+        tokens.remember(digest, Known { identity: identity.clone(), expires_at, asked });
         Ok(identity)
     }
 
@@ -224,17 +235,21 @@ mod tests {
     fn what_is_remembered_has_an_end() {
         let (clock, tokens) = (Clock::system(), MachineTokens::default());
         let now = clock.now();
-        tokens.remember("a".to_owned(), known(&clock), now);
-        tokens.remember("b".to_owned(), known(&clock), now);
+        tokens.remember("a".to_owned(), known(&clock));
+        tokens.remember("b".to_owned(), known(&clock));
         let [a, b] = ["a", "b"].map(|digest| tokens.recall(digest, now).unwrap());
         tokens.forget(a.session_id);
         assert!(tokens.recall("a", now).is_none() && tokens.recall("b", now).is_some());
         tokens.forget_user(b.user_id);
         assert!(tokens.recall("b", now).is_none());
-        tokens.remember("a".to_owned(), Known { expires_at: Some(now), ..known(&clock) }, now);
+        tokens.remember("a".to_owned(), Known { expires_at: Some(now), ..known(&clock) });
         assert!(tokens.recall("a", now).is_none(), "the token has expired");
+        assert!(!tokens.has_been_good("a", now) && !tokens.has_been_good("c", now));
+        let asked = Instant::now().checked_sub(FRESH).unwrap();
+        tokens.remember("c".to_owned(), Known { asked, ..known(&clock) });
+        assert!(tokens.recall("c", now).is_none() && tokens.has_been_good("c", now), "asked about again");
         for number in 0..MOST + 10 {
-            tokens.remember(number.to_string(), known(&clock), now);
+            tokens.remember(number.to_string(), known(&clock));
         }
         assert!(tokens.known().len() <= MOST);
     }

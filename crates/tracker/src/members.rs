@@ -99,7 +99,7 @@ impl Tracker {
                 let (project, event) = members::add(tx, change, &project, user, role).await?;
                 let crowded = members::count(tx, id).await? >= CROWD;
                 let level = if crowded { WatchLevel::Participating } else { WatchLevel::All };
-                watches::set(tx, change, WatchSubject::Project, id.0, user, level, false).await?;
+                watches::set(tx, change, WatchSubject::Project, id.0, &[user], level, false).await?;
                 record(tx, change, (id, user), "member.added", json!({"role": role})).await?;
                 Ok((Part::of(&project, found(tx, id, user).await?), Some(event)))
             })
@@ -147,7 +147,7 @@ impl Tracker {
         if_match: Option<i64>,
     ) -> Result<EventId, Error> {
         let viewer = caller.viewer();
-        self.change_again(&caller.cause, move |tx, change| {
+        self.change_large(&caller.cause, move |tx, change| {
             Box::pin(async move { remove(tx, change, viewer, (id, user), if_match).await })
         })
         .await

@@ -96,27 +96,72 @@ impl Cursors<'_> {
     /// order; walking backwards, the surplus one is the first.
     pub(crate) fn page<T, K: Serialize>(
         &self,
+        items: Vec<T>,
+        limit: usize,
+        came: Option<Direction>,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Page<T>, Error> {
+        self.page_to(None, items, limit, came, key)
+    }
+
+    /// As [`Cursors::page`]; one that came short, and maybe empty, ended at `end`, where the next one goes on.
+    pub(crate) fn page_to<T, K: Serialize>(
+        &self,
+        end: Option<K>,
         mut items: Vec<T>,
         limit: usize,
         came: Option<Direction>,
         key: impl Fn(&T) -> K,
     ) -> Result<Page<T>, Error> {
-        let more = items.len() > limit;
+        let surplus = items.len() > limit;
         let backwards = came == Some(Direction::Previous);
-        if more {
+        if surplus {
             if backwards { drop(items.remove(0)) } else { items.truncate(limit) }
         }
-        let has_next = if backwards { true } else { more };
+        let end = end.filter(|_| !surplus);
+        let more = surplus || end.is_some();
         let has_previous = if backwards { more } else { came.is_some() };
-        let seal = |direction, item: Option<&T>, wanted: bool| match item {
-            Some(item) if wanted => self.key.seal(&self.scope, (direction, key(item)), self.now).map(Some),
+        let (first, last) = (items.first().map(&key), items.last().map(&key));
+        let (first, last) = match (end.as_ref(), backwards) {
+            (None, _) => (first.as_ref(), last.as_ref()),
+            (Some(end), false) => (first.as_ref().or(Some(end)), Some(end)),
+            (Some(end), true) => (Some(end), last.as_ref().or(Some(end))),
+        };
+        let seal = |direction, key: Option<&K>, wanted: bool| match key {
+            Some(key) if wanted => self.key.seal(&self.scope, (direction, key), self.now).map(Some),
             _ => Ok(None),
         };
-        Ok(Page {
-            next_cursor: seal(Direction::Next, items.last(), has_next)?,
-            prev_cursor: seal(Direction::Previous, items.first(), has_previous)?,
-            data: items,
-            total: None,
-        })
+        let next_cursor = seal(Direction::Next, last, backwards || more)?;
+        let prev_cursor = seal(Direction::Previous, first, has_previous)?;
+        Ok(Page { data: items, next_cursor, prev_cursor, total: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskpost_common::page::Direction::{Next, Previous};
+
+    use super::*;
+
+    #[test]
+    fn a_page_that_came_short_goes_on_where_it_ended() {
+        let key = CursorKey::derive(b"secret");
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let cursors = Cursors { key: &key, scope: "list".to_owned(), now };
+        for (came, end, items, next, previous) in [
+            (None, None, vec![1, 2], None, None),
+            (None, Some(9), vec![1, 2], Some((Next, 9)), None),
+            (None, Some(9), vec![], Some((Next, 9)), None),
+            (Some(Next), Some(9), vec![], Some((Next, 9)), Some((Previous, 9))),
+            (Some(Next), None, vec![1, 2, 3, 4], Some((Next, 3)), Some((Previous, 1))),
+            (Some(Previous), None, vec![5], Some((Next, 5)), None),
+            (Some(Previous), Some(1), vec![5], Some((Next, 5)), Some((Previous, 1))),
+            (Some(Previous), Some(1), vec![], Some((Next, 1)), Some((Previous, 1))),
+        ] {
+            let page = cursors.page_to(end, items.clone(), 3, came, |item: &i32| *item).unwrap();
+            let open = |cursor: Option<String>| cursors.open::<i32>(cursor.as_deref()).unwrap();
+            let opened = (open(page.next_cursor), open(page.prev_cursor));
+            assert_eq!(opened, (next, previous), "{items:?} up to {end:?} by {came:?}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     change::TRIES,
     pages::{Cursors, Page, PageRequest},
     placing::unknown_project,
+    projects::held,
     tasks::present,
     validate::{Checks, Lines},
 };
@@ -46,9 +47,11 @@ pub struct CreatePost {
 pub struct PatchPost {
     /// One line of 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub title: Option<Option<String>>,
     /// Markdown, at most 50,000 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(max_length = 50_000)]
     pub body: Option<Option<String>>,
 }
 
@@ -64,6 +67,8 @@ impl Tracker {
         let viewer = caller.viewer();
         self.change_once(caller, once, move |tx, change| {
             Box::pin(async move {
+                may_post(tx, viewer, input.project_id).await?;
+                keep(tx, input.project_id).await?;
                 may_post(tx, viewer, input.project_id).await?;
                 let now = change.clock.now();
                 let post = Post {
@@ -169,8 +174,7 @@ impl Tracker {
         let viewer = caller.viewer();
         self.change(&caller.cause, move |tx, change| {
             Box::pin(async move {
-                let before = seen(tx, viewer, id).await?;
-                before.require_writer(viewer)?;
+                let before = writable(tx, viewer, id).await?;
                 check_version(before.post.version, if_match)?;
                 posts::delete(tx, change, &before.post).await.map_err(Error::from)
             })
@@ -233,6 +237,24 @@ pub(crate) fn check_version(current: i64, if_match: Option<i64>) -> Result<(), E
     }
 }
 
+/// A post that the viewer may change. Its project stays as it is until the transaction ends.
+async fn writable(tx: &mut Tx, viewer: Viewer, id: PostId) -> Result<SeenPost, Error> {
+    let before = seen(tx, viewer, id).await?;
+    before.require_writer(viewer)?;
+    keep(tx, before.post.project_id).await?;
+    let kept = seen(tx, viewer, id).await?;
+    kept.require_writer(viewer)?;
+    Ok(kept)
+}
+
+/// Keeps the project, if there is one, as it is until the transaction ends.
+async fn keep(tx: &mut Tx, project: Option<ProjectId>) -> Result<(), Error> {
+    match project {
+        Some(project) => projects::keep(tx, project).await.map_err(held),
+        None => Ok(()),
+    }
+}
+
 async fn may_post(session: &mut Session, viewer: Viewer, project: Option<ProjectId>) -> Result<(), Error> {
     let around = surroundings(session, viewer, project).await?;
     match around.ok_or_else(unknown_project)? {
@@ -258,8 +280,7 @@ async fn modify(
 ) -> Result<(Post, Option<EventId>), Error> {
     let mut left = TRIES;
     loop {
-        let before = seen(tx, viewer, id).await?;
-        before.require_writer(viewer)?;
+        let before = writable(tx, viewer, id).await?;
         before.project.as_ref().map_or(Ok(()), require_open)?;
         check_version(before.post.version, if_match)?;
         let mut after = before.post.clone();

@@ -96,7 +96,7 @@ impl Tracker {
                 };
                 let event = projects::insert(tx, change, &project, user).await?;
                 let (subject, level) = (WatchSubject::Project, WatchLevel::All);
-                watches::set(tx, change, subject, project.id.0, user, level, false).await?;
+                watches::set(tx, change, subject, project.id.0, &[user], level, false).await?;
                 Ok((project, Some(event)))
             })
         })
@@ -192,7 +192,7 @@ pub(crate) async fn hold(
 ) -> Result<(Project, ProjectRole), Error> {
     // Looked at before as well, so that nobody waits for those who may not change it.
     in_project(tx, viewer, id, least).await?;
-    projects::lock(tx, id).await?;
+    projects::lock(tx, id).await.map_err(held)?;
     let (project, role) = in_project(tx, viewer, id, least).await?;
     match if_match {
         Some(version) if version != project.version => Err(Error::Stale { current: project.version }),
@@ -210,6 +210,27 @@ pub(crate) async fn hold_open(
     let (project, _) = hold(tx, viewer, id, ProjectRole::Maintainer, if_match).await?;
     require_open(&project)?;
     Ok(project)
+}
+
+/// The project, which stays as it is until the transaction ends, beside others who keep it so, if the viewer may do at
+/// least `least` there: for changes inside of it, which must fit its members and lists.
+pub(crate) async fn keep(
+    tx: &mut Tx,
+    viewer: Viewer,
+    id: ProjectId,
+    least: ProjectRole,
+) -> Result<Project, Error> {
+    in_project(tx, viewer, id, least).await?;
+    projects::keep(tx, id).await.map_err(held)?;
+    Ok(in_project(tx, viewer, id, least).await?.0)
+}
+
+/// Who waits in vain for a project has changed nothing.
+pub(crate) fn held(error: StoreError) -> Error {
+    match error {
+        StoreError::Locked(_) => Error::Held,
+        error => error.into(),
+    }
 }
 
 /// The project, if the viewer may read it.

@@ -6,8 +6,9 @@ use chrono::TimeDelta;
 use serde::Deserialize;
 use taskpost_common::{
     EventId, NotificationId, UserId,
-    delivery::EmailPayload,
+    delivery::{EmailPayload, TOKEN},
     notification::{Channel, Class, NotificationType},
+    secret::{Keys, SealedToken, digest},
     user::UserStatus,
 };
 use taskpost_store::{
@@ -22,7 +23,7 @@ use uuid::Uuid;
 use crate::{
     Error, RequestInfo, Tracker,
     account::set_password,
-    auth::{by, digest, random_token},
+    auth::by,
     new_account::{check_password, normal_email},
     validate::Checks,
 };
@@ -62,8 +63,11 @@ impl Tracker {
         checks.email("/email", &email);
         checks.finish()?;
         let begun = Instant::now();
+        let keys = self.0.mail_keys.clone();
         let mailed = self
-            .change(&info.cause, move |tx, change| Box::pin(async move { remind(tx, change, &email).await }))
+            .change(&info.cause, move |tx, change| {
+                Box::pin(async move { remind(tx, change, &keys, &email).await })
+            })
             .await;
         if matches!(mailed, Ok(true)) {
             self.0.wakes.deliveries.ring();
@@ -103,18 +107,19 @@ impl Tracker {
 }
 
 /// Makes a token and its mail; whether there was somebody to send it to. For nobody it asks the store the same.
-async fn remind(tx: &mut Tx, change: Change<'_>, email: &str) -> Result<bool, Error> {
-    let found = users::by_email(tx, email).await?.map(|(user, _)| user);
-    let user = found.filter(|user| user.status == UserStatus::Active);
+async fn remind(tx: &mut Tx, change: Change<'_>, keys: &Keys, email: &str) -> Result<bool, Error> {
     // Nobody has the nil id.
-    let id = user.map_or(UserId(Uuid::nil()), |user| user.id);
+    let id = users::by_email(tx, email).await?.map_or(UserId(Uuid::nil()), |(user, _)| user.id);
+    // Whoever asks at the same time waits here, so that nobody gets one too many.
+    let user = users::for_update(tx, id).await?.map(|(user, _)| user);
     let now = change.clock.now();
-    if password_resets::count(tx, id, now).await? >= MOST || id.0.is_nil() {
+    let open = password_resets::count(tx, id, now).await?;
+    if open >= MOST || user.is_none_or(|user| user.status != UserStatus::Active) {
         return Ok(false);
     }
-    let token = random_token();
-    password_resets::insert(tx, change, id, &digest(&token), now + LIFETIME).await?;
-    let notification_id: NotificationId = change.clock.id();
+    let token = SealedToken::new(keys, change.clock.id(), id);
+    let token = token.ok_or_else(|| Error::Internal("no secret to make tokens with".to_owned()))?;
+    password_resets::insert(tx, change, id, &token.digest, now + LIFETIME).await?;
     let delivery = NewDelivery {
         id: change.clock.id(),
         channel: Channel::Email,
@@ -123,7 +128,7 @@ async fn remind(tx: &mut Tx, change: Change<'_>, email: &str) -> Result<bool, Er
         user_id: Some(id),
         endpoint_id: None,
         notification_id: None,
-        payload: serde_json::to_string(&mail(id, notification_id, &token))?,
+        payload: serde_json::to_string(&mail(id, change.clock.id(), token))?,
         traceparent: change.cause.traceparent.clone(),
         due_at: now,
     };
@@ -131,8 +136,8 @@ async fn remind(tx: &mut Tx, change: Change<'_>, email: &str) -> Result<bool, Er
     Ok(true)
 }
 
-/// The mail leads to the page, if people can reach it, and holds the token for everybody else.
-fn mail(user_id: UserId, notification_id: NotificationId, token: &str) -> EmailPayload {
+/// The mail leads to the page, if people can reach it, and tells the token to everybody else.
+fn mail(user_id: UserId, notification_id: NotificationId, token: SealedToken) -> EmailPayload {
     EmailPayload {
         user_id,
         kind: NotificationType::Security,
@@ -140,10 +145,11 @@ fn mail(user_id: UserId, notification_id: NotificationId, token: &str) -> EmailP
         title: "Set a new password".to_owned(),
         body: format!(
             "Somebody, hopefully you, forgot the password of your account. Within 30 minutes this token sets a \
-             new one, once:\n\n{token}\n\nOpen the link below, if there is one, or POST the token with the new \
+             new one, once:\n\n{TOKEN}\n\nOpen the link below, if there is one, or POST the token with the new \
              password to /v1/auth/password/reset. If it was not you, do nothing: your password stays as it is."
         ),
-        url: format!("/ui/reset?token={token}"),
+        url: format!("/ui/reset?token={TOKEN}"),
+        token: Some(token),
     }
 }
 

@@ -55,6 +55,8 @@ pub struct SetRoles {
 
 /// A user as everybody sees it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+// Or the document would say that a whole user is one too.
+#[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Its id.
     pub id: UserId,
@@ -66,7 +68,7 @@ pub struct Profile {
     pub roles: Roles,
     /// Whether the account may be used.
     pub status: UserStatus,
-    /// An IANA time zone.
+    /// A name of the IANA time zone database.
     pub timezone: String,
     /// When the account was made.
     pub created_at: DateTime<Utc>,

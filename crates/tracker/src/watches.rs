@@ -15,7 +15,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    Answered, Caller, Error, Once, Tracker, access::in_project, projects::readable, validate::Checks,
+    Answered, Caller, Error, Once, Tracker,
+    projects::{keep, readable},
+    validate::Checks,
 };
 
 /// The most people that are added at once.
@@ -93,15 +95,15 @@ impl Tracker {
             Box::pin(async move {
                 let task = tasks::visible(tx, viewer, id).await?.ok_or(Error::NotFound("task"))?;
                 if let Some(project) = task.project_id {
-                    in_project(tx, viewer, project, ProjectRole::Member).await?;
+                    keep(tx, viewer, project, ProjectRole::Member).await?;
                 }
                 check_readers(tx, &task, &input.user_ids).await?;
                 let mut user_ids = input.user_ids;
                 user_ids.sort_unstable();
                 user_ids.dedup();
-                for user in &user_ids {
-                    let (subject, level) = (WatchSubject::Task, WatchLevel::All);
-                    watches::set(tx, change, subject, id.0, *user, level, false).await?;
+                let (subject, level) = (WatchSubject::Task, WatchLevel::All);
+                if !watches::set(tx, change, subject, id.0, &user_ids, level, false).await? {
+                    return Err(Error::NotFound("task"));
                 }
                 Ok((Watchers { user_ids }, None))
             })
@@ -118,7 +120,9 @@ impl Tracker {
         let user = caller.user_id();
         self.change(&caller.cause, move |tx, change| {
             Box::pin(async move {
-                watches::set(tx, change, subject, id, user, level, true).await?;
+                if !watches::set(tx, change, subject, id, &[user], level, true).await? {
+                    return Err(Error::NotFound(subject.as_str()));
+                }
                 watches::get(tx, subject, id, user).await?.ok_or(Error::NotFound("watch"))
             })
         })
@@ -131,7 +135,7 @@ async fn check_readers(session: &mut Session, task: &Task, ids: &[UserId]) -> Re
     let users = users::by_ids(session, ids).await?;
     let active = users.into_iter().filter(|user| user.status == UserStatus::Active);
     let readers = match task.project_id {
-        Some(project) => projects::readers(session, &[project]).await?.remove(&project),
+        Some(project) => projects::readers_among(session, &[project], ids).await?.remove(&project),
         None => None,
     };
     let may_read = |id: UserId| match &readers {

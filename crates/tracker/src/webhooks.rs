@@ -17,13 +17,15 @@ use taskpost_store::{
     audit::{self, NewAudit},
     deliveries::{self, NewDelivery},
     endpoints::{self, Endpoint},
+    projects,
 };
 
 pub use shapes::{CreateWebhook, PatchWebhook, TestDelivery, Webhook, WebhookAttempt, WebhookWithSecret};
 
 use crate::{
-    Answered, Caller, Error, Once, Tracker, access,
+    Answered, Caller, Error, Once, Tracker,
     pages::{Cursors, Page, PageRequest},
+    projects::{held, keep},
     validate::{Checks, Lines},
 };
 use shapes::FORMAT;
@@ -108,7 +110,8 @@ impl Tracker {
         patch: PatchWebhook,
         if_match: Option<i64>,
     ) -> Result<Webhook, Error> {
-        self.check(patch.url.as_deref(), patch.event_types.as_deref(), patch.description.as_deref())?;
+        let description = patch.description.as_ref().and_then(|given| given.as_deref());
+        self.check(patch.url.as_deref(), patch.event_types.as_deref(), description)?;
         let edited = self
             .edit_webhook(caller, id, if_match, "webhook.updated", move |endpoint, _| {
                 if let Some(url) = &patch.url {
@@ -118,7 +121,7 @@ impl Tracker {
                     endpoint.event_types.clone_from(event_types);
                 }
                 if let Some(description) = &patch.description {
-                    endpoint.description.clone_from(description);
+                    endpoint.description = description.clone().unwrap_or_default();
                 }
             })
             .await?;
@@ -173,6 +176,10 @@ impl Tracker {
                     endpoint.enabled = enabled;
                     endpoint.disabled_reason = (!enabled).then(|| "switched off by its owner".to_owned());
                 };
+                if enabled {
+                    let project = found(tx, viewer, id, None).await?.project_id;
+                    require_project(tx, project).await?;
+                }
                 let endpoint = edit(tx, (viewer, id), None, change.clock.now(), &switch).await?;
                 let action = if enabled { "webhook.enabled" } else { "webhook.disabled" };
                 record(tx, change, action, &endpoint).await?;
@@ -307,9 +314,19 @@ fn check_types(checks: &mut Checks, event_types: &[String]) {
     }
 }
 
-/// Where a project's events go is for its maintainers to say.
+/// What belongs to a deleted project would never get anything.
+async fn require_project(tx: &mut Tx, project: Option<ProjectId>) -> Result<(), Error> {
+    let Some(project) = project else { return Ok(()) };
+    projects::keep(tx, project).await.map_err(held)?;
+    match projects::get(tx, project).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::Conflict("the webhook's project was deleted; delete the webhook too".to_owned())),
+    }
+}
+
+/// Where a project's events go is for its maintainers to say. It is not deleted until the transaction ends.
 async fn require_maintainer(tx: &mut Tx, viewer: Viewer, project: ProjectId) -> Result<(), Error> {
-    match access::in_project(tx, viewer, project, ProjectRole::Maintainer).await {
+    match keep(tx, viewer, project, ProjectRole::Maintainer).await {
         Ok(_) => Ok(()),
         Err(Error::NotFound(_)) => {
             Err(Error::field("/project_id", "unknown_project", "there is no such project"))

@@ -15,8 +15,9 @@ use std::time::Duration;
 use lettre::{Address, message::Mailbox};
 use taskpost_common::{
     Clock, UserId,
-    delivery::{AttemptOutcome, EmailPayload},
+    delivery::{AttemptOutcome, EmailPayload, TOKEN},
     notification,
+    secret::Keys,
     user::{User, UserStatus},
 };
 use taskpost_store::{Db, StoreError, deliveries::Delivery, users};
@@ -39,6 +40,8 @@ pub struct Email {
     pub from: Mailbox,
     /// How people reach this instance; without it mails hold no links.
     pub public_url: Option<Url>,
+    /// What makes the tokens that mails tell.
+    pub keys: Keys,
     /// Where mails go.
     pub mailer: Mailer,
     /// For one try, from the dialling to the server's last word.
@@ -85,6 +88,7 @@ impl Email {
         let rejected = |error: String| Failure::new(AttemptOutcome::Rejected, error);
         let payload: EmailPayload = serde_json::from_str(&delivery.payload)
             .map_err(|error| rejected(format!("the payload cannot be read: {error}")))?;
+        let payload = self.complete(payload, user.id)?;
         let to: Address = user
             .email
             .parse()
@@ -101,5 +105,18 @@ impl Email {
         let message =
             letter.compose().map_err(|error| rejected(format!("the mail cannot be composed: {error}")))?;
         self.mailer.send(delivery, message, &to, self.timeout).await
+    }
+
+    /// Puts the token in its place, if the mail tells one.
+    fn complete(&self, mut payload: EmailPayload, user: UserId) -> Result<EmailPayload, Failure> {
+        let Some(sealed) = &payload.token else { return Ok(payload) };
+        // A process that has the secret may try next, or this one once it was started again.
+        let token = sealed.open(&self.keys, user).ok_or_else(|| {
+            let error = "the mail's token is somebody else's, or of another JWT_SECRET than this process has";
+            Failure::new(AttemptOutcome::Failed, error)
+        })?;
+        payload.body = payload.body.replace(TOKEN, &token);
+        payload.url = payload.url.replace(TOKEN, &token);
+        Ok(payload)
     }
 }

@@ -16,6 +16,7 @@ use taskpost_common::{
     config::Webhooks,
     delivery::{EmailPayload, WebhookPayload},
     notification::{Channel, Class, NotificationType},
+    secret::{Keys, Purpose},
     user::{Roles, User, UserStatus},
 };
 use taskpost_ports::{Queue, Wakes, queue::RabbitSettings};
@@ -157,6 +158,7 @@ impl Stage {
                 from: "Taskpost <taskpost@example.org>".to_owned(),
                 public_url: Some("https://tasks.example.org".parse().unwrap()),
             },
+            keys: Keys::derive(&[], Purpose::MailedToken),
         };
         workers.start(&mut self.tasks, self.stop.clone()).unwrap();
     }
@@ -265,6 +267,7 @@ impl Stage {
             title: title.to_owned(),
             body: body.to_owned(),
             url: "/v1/tasks/1".to_owned(),
+            token: None,
         };
         let delivery =
             self.new_delivery(Channel::Email, Class::High, serde_json::to_string(&payload).unwrap());

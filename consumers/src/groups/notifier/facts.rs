@@ -55,8 +55,9 @@ impl Facts {
             .filter(|(decoded, candidate)| by_table(&decoded.envelope, candidate).is_none())
             .map(|(_, candidate)| candidate)
             .collect();
-        let ids: BTreeSet<UserId> = open.iter().map(|candidate| candidate.user_id).collect();
-        for ids in Vec::from_iter(ids).chunks(MAX_BATCH) {
+        let people: BTreeSet<UserId> = open.iter().map(|candidate| candidate.user_id).collect();
+        let people = Vec::from_iter(people);
+        for ids in people.chunks(MAX_BATCH) {
             let found = users::by_ids(reader, ids).await?;
             facts.users.extend(found.into_iter().map(|user| (user.id, user)));
         }
@@ -73,7 +74,7 @@ impl Facts {
             wanted.projects.extend(post.project_id);
             facts.posts.insert(post.id, post);
         }
-        facts.projects = projects::readers(reader, &Vec::from_iter(wanted.projects)).await?;
+        facts.projects = projects::readers_among(reader, &Vec::from_iter(wanted.projects), &people).await?;
         Ok(facts)
     }
 
@@ -87,10 +88,7 @@ impl Facts {
         if !may_read {
             return Verdict::Suppress("cannot read");
         }
-        match user.status {
-            UserStatus::Active => Verdict::Send,
-            UserStatus::Disabled => Verdict::Suppress("disabled"),
-        }
+        by_status(user.status)
     }
 
     /// Whether the user can read it now; nobody can read what is gone.
@@ -121,6 +119,18 @@ impl Facts {
         let readers = project.and_then(|project| self.projects.get(&project));
         let role = readers.and_then(|readers| readers.members.get(&user));
         role.is_some_and(|role| *role >= ProjectRole::Maintainer)
+    }
+}
+
+/// As [`Facts::judge`], of somebody of this status who is known to be able to read it.
+pub(super) fn judge_reader(envelope: &Envelope, candidate: &Candidate, status: UserStatus) -> Verdict {
+    by_table(envelope, candidate).map_or_else(|| by_status(status), Verdict::Suppress)
+}
+
+const fn by_status(status: UserStatus) -> Verdict {
+    match status {
+        UserStatus::Active => Verdict::Send,
+        UserStatus::Disabled => Verdict::Suppress("disabled"),
     }
 }
 

@@ -11,12 +11,17 @@ pub(super) const fn channels(kind: NotificationType) -> &'static [Channel] {
         | NotificationType::TaskDueSoon
         | NotificationType::TaskOverdue
         | NotificationType::Mention
+        | NotificationType::ProjectDeleted
         | NotificationType::ProjectMemberAdded
         | NotificationType::Security => &[Channel::InApp, Channel::Email],
-        // The e-mail of the first three is a digest, and there are no digests yet.
+        // The e-mail of the first five is a digest, and there are no digests yet.
         NotificationType::TaskStatusChanged
         | NotificationType::TaskCompleted
+        | NotificationType::TaskReopened
         | NotificationType::CommentCreated
+        | NotificationType::PostPublished
+        | NotificationType::TaskUpdated
+        | NotificationType::ProjectCreated
         | NotificationType::ProjectMemberRemoved => &[Channel::InApp],
     }
 }
@@ -33,24 +38,32 @@ pub(super) const fn class(kind: NotificationType) -> Class {
         | NotificationType::Security => Class::High,
         NotificationType::TaskStatusChanged
         | NotificationType::TaskCompleted
+        | NotificationType::TaskReopened
         | NotificationType::CommentCreated
+        | NotificationType::ProjectCreated
+        | NotificationType::ProjectDeleted
         | NotificationType::ProjectMemberAdded
         | NotificationType::ProjectMemberRemoved => Class::Normal,
+        NotificationType::TaskUpdated | NotificationType::PostPublished => Class::Low,
     }
 }
 
 /// Whether it is for the one who brought it about as well.
 pub(super) const fn tells_the_actor(kind: NotificationType) -> bool {
     match kind {
-        NotificationType::Welcome | NotificationType::Security => true,
+        NotificationType::Welcome | NotificationType::ProjectCreated | NotificationType::Security => true,
         NotificationType::TaskAssigned
         | NotificationType::TaskUnassigned
         | NotificationType::TaskStatusChanged
         | NotificationType::TaskCompleted
+        | NotificationType::TaskReopened
+        | NotificationType::TaskUpdated
         | NotificationType::TaskDueSoon
         | NotificationType::TaskOverdue
         | NotificationType::CommentCreated
         | NotificationType::Mention
+        | NotificationType::PostPublished
+        | NotificationType::ProjectDeleted
         | NotificationType::ProjectMemberAdded
         | NotificationType::ProjectMemberRemoved => false,
     }
@@ -64,14 +77,19 @@ pub(super) const fn tells_only_readers(kind: NotificationType) -> bool {
         NotificationType::Welcome
         | NotificationType::Security
         | NotificationType::TaskUnassigned
+        | NotificationType::ProjectDeleted
         | NotificationType::ProjectMemberRemoved => false,
         NotificationType::TaskAssigned
         | NotificationType::TaskStatusChanged
         | NotificationType::TaskCompleted
+        | NotificationType::TaskReopened
+        | NotificationType::TaskUpdated
         | NotificationType::TaskDueSoon
         | NotificationType::TaskOverdue
         | NotificationType::CommentCreated
         | NotificationType::Mention
+        | NotificationType::PostPublished
+        | NotificationType::ProjectCreated
         | NotificationType::ProjectMemberAdded => true,
     }
 }

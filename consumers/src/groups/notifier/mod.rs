@@ -2,6 +2,7 @@
 
 mod facts;
 mod kinds;
+mod news;
 mod text;
 mod who;
 
@@ -44,28 +45,27 @@ impl Group for Notifier {
     async fn plan(&self, reader: &mut Session, events: &[Decoded]) -> Result<Option<Plan>, ApplyError> {
         let mut asked: Vec<(&Decoded, Candidate)> = Vec::new();
         for decoded in events {
-            asked.extend(who::candidates(&decoded.event).into_iter().map(|candidate| (decoded, candidate)));
+            let candidates = who::candidates(decoded.envelope.actor_id, &decoded.event);
+            asked.extend(candidates.into_iter().map(|candidate| (decoded, candidate)));
         }
-        if asked.is_empty() {
+        let news = news::places(reader, events).await?;
+        if asked.is_empty() && news.is_empty() {
             return Ok(None);
         }
         let facts = Facts::read(reader, &asked).await?;
-        let mut plan = Plan::default();
+        let mut plan = Plan { news, ..Plan::default() };
         for (decoded, candidate) in &asked {
             plan.decide(&self.clock, decoded, candidate, facts.judge(&decoded.envelope, candidate))?;
         }
         Ok(Some(plan))
     }
 
-    async fn apply(&self, tx: &mut Tx, _events: &[Decoded], plan: Plan) -> Result<Applied, ApplyError> {
-        for items in plan.items.chunks(MAX_BATCH) {
-            notifications::insert(tx, items).await?;
-        }
-        for mails in plan.mails.chunks(MAX_BATCH) {
-            deliveries::insert(tx, mails, self.clock.now()).await?;
-        }
-        for decisions in plan.decisions.chunks(MAX_BATCH) {
-            notifications::insert_decisions(tx, decisions).await?;
+    async fn apply(&self, tx: &mut Tx, events: &[Decoded], plan: Plan) -> Result<Applied, ApplyError> {
+        plan.store(tx, &self.clock).await?;
+        for place in &plan.news {
+            if let Some(decoded) = events.get(*place) {
+                news::tell(tx, &self.clock, decoded).await?;
+            }
         }
         Ok(Applied { deliveries: !plan.mails.is_empty(), events: false })
     }
@@ -77,9 +77,24 @@ pub struct Plan {
     items: Vec<NewNotification>,
     mails: Vec<NewDelivery>,
     decisions: Vec<Decision>,
+    /// Where in the batch the events are that many are told of.
+    news: Vec<usize>,
 }
 
 impl Plan {
+    async fn store(&self, tx: &mut Tx, clock: &Clock) -> Result<(), StoreError> {
+        for items in self.items.chunks(MAX_BATCH) {
+            notifications::insert(tx, items).await?;
+        }
+        for mails in self.mails.chunks(MAX_BATCH) {
+            deliveries::insert(tx, mails, clock.now()).await?;
+        }
+        for decisions in self.decisions.chunks(MAX_BATCH) {
+            notifications::insert_decisions(tx, decisions).await?;
+        }
+        Ok(())
+    }
+
     /// Adds a decision for each channel, and what goes out if it is to be sent.
     fn decide(
         &mut self,
@@ -114,6 +129,7 @@ impl Plan {
                     title: candidate.text.title.clone(),
                     body: candidate.text.body.clone(),
                     url: subject.url.clone(),
+                    token: None,
                 };
                 let mail = NewDelivery {
                     id: clock.id(),

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use taskpost_common::{
+    post::PostRef,
     project::{ProjectRef, ProjectRole},
     task::{Priority, TaskRef},
     user::Roles,
@@ -38,6 +39,16 @@ pub(super) fn roles_changed(roles: &Roles) -> Text {
     };
     let body = format!("{now} Your sessions have ended; log in again.");
     Text { title: "Your roles were changed".to_owned(), body }
+}
+
+pub(super) fn project_created(project: &ProjectRef) -> Text {
+    let body = format!("{} is there, and you are its owner.", keyed(&project.key, &project.title));
+    Text { title: line("Your project ", &project.title, " is ready"), body }
+}
+
+pub(super) fn project_deleted(project: &ProjectRef) -> Text {
+    let body = format!("{} was deleted, with everything in it.", keyed(&project.key, &project.title));
+    Text { title: line("", &project.title, " was deleted"), body }
 }
 
 pub(super) fn member_added(project: &ProjectRef, role: ProjectRole) -> Text {
@@ -77,6 +88,23 @@ pub(super) fn completed(task: &TaskRef, resolution: &str) -> Text {
     Text { title: line("", &task.title, " was closed"), body }
 }
 
+pub(super) fn reopened(task: &TaskRef) -> Text {
+    let body = format!("{} was opened again: there is work left on it.", named(task));
+    Text { title: line("", &task.title, " was opened again"), body }
+}
+
+/// `names` are the fields that are different.
+pub(super) fn updated(task: &TaskRef, names: &[&str]) -> Text {
+    let body = format!("{} has another {}.", named(task), listed(names));
+    Text { title: line("", &task.title, " was changed"), body }
+}
+
+pub(super) fn published(post: &PostRef) -> Text {
+    let place = if post.project_id.is_some() { "a project that you belong to" } else { "the organisation" };
+    let body = format!("There is news of {place}: {}.", quoted(&post.title));
+    Text { title: line("", &post.title, " was published"), body }
+}
+
 pub(super) fn due_soon(task: &TaskRef, due_at: DateTime<Utc>) -> Text {
     let body = format!("{} is due on {}.", named(task), moment(due_at));
     Text { title: line("", &task.title, " is due soon"), body }
@@ -114,6 +142,15 @@ fn keyed(key: &str, title: &str) -> String {
 fn line(before: &str, title: &str, after: &str) -> String {
     let room = TITLE.saturating_sub(before.chars().count() + after.chars().count() + 2);
     cut(&format!("{before}“{}”{after}", cut(&plain(title), room)), TITLE)
+}
+
+/// `title, priority and due date`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
 }
 
 /// `in_progress` → `in progress`.
@@ -170,6 +207,14 @@ mod tests {
         let keyed = task("Fix the lift", Some("OPS-42"), Priority::None);
         assert_eq!(completed(&keyed, "wont_do").body, "OPS-42 “Fix the lift” was closed as wont do.");
         assert_eq!(assigned(&keyed).body, "OPS-42 “Fix the lift” is yours to work on now.");
+        assert_eq!(reopened(&keyed).title, "“Fix the lift” was opened again");
+        for (names, changed) in [
+            (&["priority"][..], "priority"),
+            (&["title", "priority", "due date"], "title, priority and due date"),
+        ] {
+            let body = format!("OPS-42 “Fix the lift” has another {changed}.");
+            assert_eq!(updated(&keyed, names).body, body);
+        }
     }
 
     #[test]
@@ -190,6 +235,8 @@ mod tests {
         let project =
             ProjectRef { id: ProjectId(Uuid::nil()), key: "OPS".to_owned(), title: "Operations".to_owned() };
         let added = member_added(&project, ProjectRole::Maintainer);
+        assert_eq!(project_created(&project).title, "Your project “Operations” is ready");
+        assert_eq!(project_deleted(&project).body, "OPS “Operations” was deleted, with everything in it.");
         assert_eq!(added.title, "You were added to “Operations”");
         assert_eq!(added.body, "You belong to OPS “Operations” now, as maintainer.");
         let both = roles_changed(&Roles::from(vec![Role::Finance, Role::Admin]));

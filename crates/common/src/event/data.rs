@@ -84,19 +84,41 @@ pub struct ProjectUpdated {
 pub struct ProjectDeleted {
     /// The project.
     pub project: ProjectRef,
-    /// Who belonged to it at that moment.
+    /// Who belonged to it at that moment: the first 1,000 by their roles, owners first.
     pub member_ids: Vec<UserId>,
+    /// How many belonged to it.
+    #[serde(default)]
+    pub member_count: i64,
 }
 
-/// Data of `project.member_added` and `project.member_removed`.
+impl ProjectDeleted {
+    /// The most members that it names: an event must fit into a message of Kafka's.
+    pub const NAMED: usize = 1_000;
+}
+
+/// Data of `project.member_added`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProjectMemberEvent {
     /// The project.
     pub project: ProjectRef,
     /// Who.
     pub user_id: UserId,
-    /// What they may, or might, do.
+    /// What they may do.
     pub role: ProjectRole,
+}
+
+/// Data of `project.member_removed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProjectMemberRemoved {
+    /// The project.
+    pub project: ProjectRef,
+    /// Who.
+    pub user_id: UserId,
+    /// What they might do.
+    pub role: ProjectRole,
+    /// Whether the whole project was deleted.
+    #[serde(default)]
+    pub cascade: bool,
 }
 
 /// Data of `project.member_role_changed`.
@@ -138,14 +160,18 @@ pub struct TaskDeleted {
 }
 
 text_enum! {
-    /// What made somebody the assignee.
+    /// What changed who works on a task.
+    #[derive(Default)]
     AssignCause {
         /// The task was made with an assignee.
         Create = "create",
         /// The assignee was changed.
+        #[default]
         Update = "update",
         /// The open tasks of a project were dealt out again.
         Reassign = "reassign",
+        /// Who had it left the project, or was taken out of it.
+        Removal = "removal",
     }
 }
 
@@ -169,6 +195,9 @@ pub struct TaskUnassigned {
     pub task: TaskRef,
     /// Who had it.
     pub previous_assignee_id: UserId,
+    /// What brought it about; older events do not say.
+    #[serde(default)]
+    pub cause: AssignCause,
 }
 
 /// Data of `task.status_changed`.
@@ -182,6 +211,9 @@ pub struct TaskStatusChanged {
     pub to: String,
     /// What the status means.
     pub category: StatusCategory,
+    /// What the status before meant; older events do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_category: Option<StatusCategory>,
 }
 
 /// Data of `task.completed`.

@@ -89,9 +89,8 @@ fn fold(cards: &mut Cards, change: &BoardChange) {
             }
         }
         What::Deleted { task_id, version } => {
-            let card = cards.entry(*task_id).or_insert_with(|| Card::unknown(*task_id, change.project_id));
-            if card.position < position {
-                (card.version, card.position, card.gone) = (*version, position, true);
+            if cards.get(task_id).is_none_or(|known| known.position < position) {
+                cards.insert(*task_id, Card::tombstone(*task_id, change.project_id, *version, position));
             }
         }
         What::ProjectDeleted => {}
@@ -117,8 +116,8 @@ impl Card {
         }
     }
 
-    /// What stands for a task of which nothing was heard before its end.
-    const fn unknown(task_id: TaskId, project_id: ProjectId) -> Self {
+    /// What stands for a task that is gone: its place in the order of events, and none of its texts.
+    const fn tombstone(task_id: TaskId, project_id: ProjectId, version: i64, position: Position) -> Self {
         Self {
             task_id,
             project_id,
@@ -132,9 +131,9 @@ impl Card {
             labels: Vec::new(),
             due_at: None,
             comment_count: 0,
-            version: 0,
-            position: Position(0),
-            gone: false,
+            version,
+            position,
+            gone: true,
         }
     }
 }
@@ -160,7 +159,8 @@ async fn empty(tx: &mut Tx, build: i64, change: &BoardChange, tally: &mut Tally)
         if before.is_empty() {
             return Ok(());
         }
-        let gone = |card: &Card| Card { position: change.position, gone: true, ..card.clone() };
+        let gone =
+            |card: &Card| Card::tombstone(card.task_id, card.project_id, card.version, change.position);
         let after: Vec<Card> = before.values().map(gone).collect();
         write(tx, build, &before, &after.iter().collect::<Vec<_>>(), tally).await?;
     }

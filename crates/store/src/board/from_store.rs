@@ -5,6 +5,11 @@ use taskpost_common::{ProjectId, TaskId};
 use super::{Card, CardRow, below, cards, most};
 use crate::{Session, StoreError, db::on};
 
+pub(super) const COLUMN: &str = "
+    SELECT id AS task_id, project_id, category_id, key, title, task_type, status, priority, assignee_id, labels,
+           due_at, comment_count, version, CAST(0 AS BIGINT) AS position, FALSE AS gone
+    FROM tasks WHERE project_id = $1 AND status = $2 AND id < $3 ORDER BY id DESC LIMIT $4";
+
 /// As [`super::column`].
 pub async fn column(
     session: &mut Session,
@@ -13,11 +18,7 @@ pub async fn column(
     limit: usize,
     after: Option<TaskId>,
 ) -> Result<Vec<Card>, StoreError> {
-    const SQL: &str = "
-        SELECT id AS task_id, project_id, category_id, key, title, task_type, status, priority, assignee_id, labels,
-               due_at, comment_count, version, CAST(0 AS BIGINT) AS position, FALSE AS gone
-        FROM tasks WHERE project_id = $1 AND status = $2 AND id < $3 ORDER BY id DESC LIMIT $4";
-    let rows: Vec<CardRow> = on!(session, |c| sqlx::query_as(SQL)
+    let rows: Vec<CardRow> = on!(session, |c| sqlx::query_as(COLUMN)
         .bind(project.0)
         .bind(status)
         .bind(below(after))

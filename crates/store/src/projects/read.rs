@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::ProjectRow;
 use crate::{
     MAX_BATCH, Session, Start, StoreError, Tx, Viewer,
-    db::on,
+    db::{Conn, on},
     dynamic::{Bind, Statement, containing},
     members,
 };
@@ -88,18 +88,38 @@ pub async fn taken_keys(session: &mut Session, keys: &[String]) -> Result<Vec<St
     Ok(rows.into_iter().map(|(key,)| key).collect())
 }
 
-/// The projects that the viewer may read, in no order.
-pub async fn readable_ids(session: &mut Session, viewer: Viewer) -> Result<Vec<ProjectId>, StoreError> {
-    const ALL: &str = "SELECT id FROM projects";
+/// Up to `limit` of the projects that a user who is no admin may read, in no order.
+pub async fn readable_ids(
+    session: &mut Session,
+    user: UserId,
+    limit: usize,
+) -> Result<Vec<ProjectId>, StoreError> {
     const SQL: &str = "
         SELECT id FROM projects WHERE visibility = 'internal'
-        UNION SELECT project_id FROM members WHERE user_id = $1";
-    let rows: Vec<(Uuid,)> = if viewer.admin {
-        on!(session, |c| sqlx::query_as(ALL).fetch_all(c).await?)
-    } else {
-        on!(session, |c| sqlx::query_as(SQL).bind(viewer.user_id.0).fetch_all(c).await?)
-    };
+        UNION SELECT project_id FROM members WHERE user_id = $1 LIMIT $2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<(Uuid,)> =
+        on!(session, |c| sqlx::query_as(SQL).bind(user.0).bind(limit).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(id,)| ProjectId(id)).collect())
+}
+
+/// Those of these projects that a user who is no admin may read, in no order.
+pub async fn readable_among(
+    session: &mut Session,
+    user: UserId,
+    ids: &[ProjectId],
+) -> Result<Vec<ProjectId>, StoreError> {
+    let mut readable = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(MAX_BATCH) {
+        let mut statement = Statement::new("SELECT id FROM projects WHERE id IN ");
+        statement.list(ids.iter().map(|id| Bind::Uuid(id.0)));
+        statement
+            .push(" AND (visibility = 'internal' OR id IN (SELECT project_id FROM members WHERE user_id = ");
+        statement.bind(Bind::Uuid(user.0)).push("))");
+        let rows: Vec<(Uuid,)> = statement.fetch_all(session).await?;
+        readable.extend(rows.into_iter().map(|(id,)| ProjectId(id)));
+    }
+    Ok(readable)
 }
 
 /// Who may read a project, apart from admins.
@@ -107,7 +127,7 @@ pub async fn readable_ids(session: &mut Session, viewer: Viewer) -> Result<Vec<P
 pub struct Readers {
     /// Whether everyone may.
     pub internal: bool,
-    /// Who belongs to it.
+    /// Who belongs to it, of those who were asked about.
     pub members: HashMap<UserId, ProjectRole>,
 }
 
@@ -143,6 +163,58 @@ pub async fn readers(
         }
     }
     Ok(found)
+}
+
+/// As [`readers`], of these users alone: a project may have many members. One statement for up to [`MAX_BATCH`] of each.
+pub async fn readers_among(
+    session: &mut Session,
+    ids: &[ProjectId],
+    users: &[UserId],
+) -> Result<HashMap<ProjectId, Readers>, StoreError> {
+    // One text for any number, so that its plan is kept.
+    const POSTGRES: &str = "
+        SELECT p.id, p.visibility, m.user_id, m.role FROM projects AS p
+        LEFT JOIN members AS m ON m.project_id = p.id AND m.user_id = ANY($2) WHERE p.id = ANY($1)";
+    let mut found: HashMap<ProjectId, Readers> = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(MAX_BATCH) {
+        // Without any user, whether everyone may read it is told all the same.
+        for users in users.chunks(MAX_BATCH).chain(users.is_empty().then_some(users)) {
+            let projects: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+            let people: Vec<Uuid> = users.iter().map(|id| id.0).collect();
+            let rows: Vec<ReaderRow> = match &mut session.0 {
+                Conn::Pg(c) => {
+                    sqlx::query_as(POSTGRES).bind(projects).bind(people).fetch_all(&mut **c).await?
+                }
+                Conn::PgTx(c) => {
+                    sqlx::query_as(POSTGRES).bind(projects).bind(people).fetch_all(&mut **c).await?
+                }
+                Conn::Lite(_) | Conn::LiteTx(_) => among(projects, people).fetch_all(session).await?,
+            };
+            for (project, visibility, user, role) in rows {
+                let internal = visibility == Visibility::Internal.as_str();
+                let readers = found
+                    .entry(ProjectId(project))
+                    .or_insert_with(|| Readers { internal, members: HashMap::new() });
+                if let (Some(user), Some(role)) = (user, role) {
+                    readers.members.insert(UserId(user), members::role_of(&role)?);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A project, who may read it, and one of its members with the role.
+type ReaderRow = (Uuid, String, Option<Uuid>, Option<String>);
+
+fn among(projects: Vec<Uuid>, people: Vec<Uuid>) -> Statement {
+    let mut statement = Statement::new(
+        "SELECT p.id, p.visibility, m.user_id, m.role FROM projects AS p
+        LEFT JOIN members AS m ON m.project_id = p.id AND m.user_id IN ",
+    );
+    statement.list(people.into_iter().map(Bind::Uuid)).push(" WHERE p.id IN ");
+    statement.list(projects.into_iter().map(Bind::Uuid));
+    statement
 }
 
 /// Which projects are wanted.

@@ -1,109 +1,136 @@
-//! Tasks whose due date is near or past: each is told of once, whichever process looks.
+//! Tasks whose due date is near or past. `next_reminder_at` says when somebody is to look at one again: what was told is
+//! behind it, and a task that has nothing left to tell has none. So each look reads only what is to be told now.
 
 use chrono::{DateTime, Duration, Utc};
 use taskpost_common::{Event, event::TaskDue, task::Task};
 
 use super::{TaskRow, seen_by};
 use crate::{
-    Change, Db, StoreError, Tx,
-    db::on,
+    Change, Db, Plan, Session, StoreError, Tx,
+    db::{Conn, on},
     dynamic::{Bind, Statement},
     events::{self, NewEvent},
 };
 
-/// How many are told of in one transaction.
-const SOME: i64 = 200;
+/// How many are looked at in one transaction.
+const SOME: usize = 200;
 /// How long before it is due a task is due soon, and how often an overdue one is told of.
 const DAY: Duration = Duration::days(1);
-/// How often an overdue task is told of.
-const OVERDUE: i32 = 3;
+/// That it is due soon, and three times that it is overdue.
+const REMINDERS: i32 = 4;
 
-/// What is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DueKind {
-    /// It is due within a day.
-    Soon,
-    /// It is past its due date.
-    Overdue,
+const WAITING: &str = "
+    SELECT * FROM tasks WHERE next_reminder_at <= $1 AND completed_at IS NULL ORDER BY next_reminder_at LIMIT $2";
+/// As above, for the transaction alone, and without those that somebody else has in hand.
+const HELD: &str = "
+    SELECT * FROM tasks WHERE next_reminder_at <= $1 AND completed_at IS NULL ORDER BY next_reminder_at LIMIT $2
+    FOR NO KEY UPDATE SKIP LOCKED";
+
+/// What came of a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reminded {
+    /// How many tasks were told of.
+    pub told: u64,
+    /// Whether more may be waiting.
+    pub more: bool,
 }
 
-impl DueKind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Soon => "due_soon",
-            Self::Overdue => "overdue",
-        }
-    }
-}
-
-/// Due dates after `from` and up to `to` are told of for the `number`th time.
-#[derive(Clone, Copy)]
-struct Window {
-    kind: DueKind,
-    number: i64,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-}
-
-/// Appends `task.due_soon` and `task.overdue` for what is due now and was not told yet; gives how many. The row of each in
-/// `task_reminders` is the fence, so any number of processes may do so at once.
-pub async fn remind(db: &Db, change: Change<'_>) -> Result<u64, StoreError> {
+/// Appends `task.due_soon` and `task.overdue` for tasks whose time has come. Any number of processes may do so at once:
+/// each passes over what another one has in hand, and tells of a task as it is while nobody else can change it.
+pub async fn remind(db: &Db, change: Change<'_>) -> Result<Reminded, StoreError> {
     let now = change.clock.now();
-    let mut windows = vec![Window { kind: DueKind::Soon, number: 1, from: now, to: now + DAY }];
-    windows.extend((0..OVERDUE).map(|days| Window {
-        kind: DueKind::Overdue,
-        number: i64::from(days) + 1,
-        from: now - DAY * (days + 1),
-        to: now - DAY * days,
-    }));
-    let mut told = 0;
-    for window in windows {
-        let due = waiting(db, window).await?;
-        if !due.is_empty() {
-            let mut tx = db.begin().await?;
-            told += tell(&mut tx, change, window, due).await?;
-            tx.commit().await?;
-        }
+    let mut reader = db.reader().await?;
+    // Looked at before, because on SQLite a transaction keeps writers waiting.
+    let nothing = waiting(&mut reader, now, 1).await?.is_empty();
+    drop(reader);
+    if nothing {
+        return Ok(Reminded::default());
     }
-    Ok(told)
+    let mut tx = db.begin().await?;
+    let tasks = waiting(&mut tx, now, SOME).await?;
+    let told = tell(&mut tx, change, now, &tasks).await?;
+    tx.commit().await?;
+    Ok(Reminded { told, more: tasks.len() == SOME })
 }
 
-async fn waiting(db: &Db, window: Window) -> Result<Vec<Task>, StoreError> {
-    let mut statement =
-        Statement::new("SELECT * FROM tasks WHERE due_at IS NOT NULL AND completed_at IS NULL AND due_at > ");
-    statement.bind(Bind::Time(window.from)).push(" AND due_at <= ").bind(Bind::Time(window.to));
-    statement.push(" AND NOT EXISTS (SELECT 1 FROM task_reminders AS told WHERE told.task_id = tasks.id AND told.kind = ");
-    statement.bind(Bind::Text(window.kind.as_str().to_owned()));
-    statement.push(" AND told.due_at = tasks.due_at AND told.number = ").bind(Bind::Int(window.number));
-    statement.push(") ORDER BY due_at LIMIT ").bind(Bind::Int(SOME));
-    let rows: Vec<TaskRow> = statement.fetch_all(&mut db.reader().await?).await?;
+/// The plan by which [`remind`] looks whether there is anything: for benchmarks and tests. Postgres runs the statement.
+pub async fn explain_waiting(session: &mut Session, now: DateTime<Utc>) -> Result<Plan, StoreError> {
+    Statement::of(WAITING, vec![Bind::Time(now), Bind::Int(1)]).explain(session).await
+}
+
+/// When the next reminder of a due date is to be given, if one is left at `now`.
+pub(super) fn next_reminder(due_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    current(due_at?, now).map(|(_, begins)| begins)
+}
+
+/// The first reminder whose day is not over, counted from 0, and when that day begins, which may be later than `now`.
+fn current(due_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<(i32, DateTime<Utc>)> {
+    let mut reminders = (0..REMINDERS).map(|number| (number, due_at + DAY * (number - 1)));
+    reminders.find(|(_, begins)| now < *begins + DAY)
+}
+
+/// Open tasks that are to be looked at, those first that wait longest; in a transaction nobody else changes them until it
+/// ends, and those that somebody has in hand are left out.
+async fn waiting(session: &mut Session, now: DateTime<Utc>, limit: usize) -> Result<Vec<Task>, StoreError> {
+    let sql = if matches!(session.0, Conn::PgTx(_)) { HELD } else { WAITING };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<TaskRow> = on!(session, |c| sqlx::query_as(sql).bind(now).bind(limit).fetch_all(c).await?);
     rows.into_iter().map(Task::try_from).collect()
 }
 
-async fn tell(tx: &mut Tx, change: Change<'_>, window: Window, due: Vec<Task>) -> Result<u64, StoreError> {
-    const SQL: &str = "
-        INSERT INTO task_reminders (task_id, kind, due_at, number, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-    let mut events = Vec::new();
-    for task in due {
-        let Some(due_at) = task.due_at else { continue };
-        let rows = on!(tx, |c| sqlx::query(SQL)
-            .bind(task.id.0)
-            .bind(window.kind.as_str())
-            .bind(due_at)
-            .bind(window.number)
-            .bind(change.clock.now())
-            .execute(c)
-            .await?
-            .rows_affected());
-        if rows == 1 {
-            let data = TaskDue { task: task.reference(), due_at, number: window.number };
-            let fact = match window.kind {
-                DueKind::Soon => Event::TaskDueSoon(data),
-                DueKind::Overdue => Event::TaskOverdue(data),
-            };
-            events.push(NewEvent::new(change, &fact, task.id.0, task.version, seen_by(&task))?);
-        }
+/// Gives the reminder of each task whose day it is, and notes when the next one is to be given.
+async fn tell(
+    tx: &mut Tx,
+    change: Change<'_>,
+    now: DateTime<Utc>,
+    tasks: &[Task],
+) -> Result<u64, StoreError> {
+    const SQL: &str = "UPDATE tasks SET next_reminder_at = $1 WHERE id = $2";
+    let mut told = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let found = task.due_at.and_then(|due_at| Some((due_at, current(due_at, now)?)));
+        let next = match found {
+            Some((due_at, (number, begins))) if begins <= now => {
+                let fact = reminder(task, due_at, number);
+                told.push(NewEvent::new(change, &fact, task.id.0, task.version, seen_by(task))?);
+                (number + 1 < REMINDERS).then(|| begins + DAY)
+            }
+            Some((_, (_, begins))) => Some(begins),
+            None => None,
+        };
+        on!(tx, |c| sqlx::query(SQL).bind(next).bind(task.id.0).execute(c).await.map(drop)?);
     }
-    events::append(tx, &events.iter().collect::<Vec<_>>()).await?;
-    Ok(events.len() as u64)
+    events::append(tx, &told.iter().collect::<Vec<_>>()).await?;
+    Ok(told.len() as u64)
+}
+
+fn reminder(task: &Task, due_at: DateTime<Utc>, number: i32) -> Event {
+    let data = TaskDue { task: task.reference(), due_at, number: number.max(1).into() };
+    if number == 0 { Event::TaskDueSoon(data) } else { Event::TaskOverdue(data) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reminder_has_its_day() {
+        let due_at = DateTime::UNIX_EPOCH;
+        for (hours, number, begins) in [
+            (-49, 0, -24),
+            (-24, 0, -24),
+            (-1, 0, -24),
+            (0, 1, 0),
+            (23, 1, 0),
+            (24, 2, 24),
+            (48, 3, 48),
+            (71, 3, 48),
+        ] {
+            let found = current(due_at, due_at + Duration::hours(hours));
+            assert_eq!(found, Some((number, due_at + Duration::hours(begins))), "{hours} hours after");
+        }
+        assert_eq!(current(due_at, due_at + Duration::hours(72)), None);
+        assert_eq!(next_reminder(None, due_at), None);
+        assert_eq!(next_reminder(Some(due_at), due_at), Some(due_at));
+    }
 }

@@ -1,32 +1,29 @@
-//! Lists of tasks. Each branch of the statement walks one index and stops at the limit; an OR would read all and sort.
+//! Lists of tasks, page by page.
+//!
+//! A list is made of ranges of indexes, each read in the list's order from where the page begins. What an index does not
+//! know is asked of so many rows only: then a page may come short, or empty, and says where the next one is to go on.
 
 use chrono::{DateTime, Utc};
+use sqlx::{FromRow, postgres::PgRow, sqlite::SqliteRow};
 use taskpost_common::{
     CategoryId, ProjectId, TaskId, UserId,
     task::{Priority, Task, TaskState},
 };
+use uuid::Uuid;
 
 use super::TaskRow;
-use crate::{
-    Session, StoreError,
-    dynamic::{Bind, Statement},
-};
+use crate::{Plan, Session, StoreError, dynamic::Statement, projects};
 
-/// The most branches of one statement; SQLite takes 500.
-const BRANCHES: usize = 100;
-/// The most values of one statement; SQLite takes 32,766.
-const BINDS: usize = 30_000;
+mod conditions;
+mod order;
+mod page;
+mod range;
 
-/// What a list of tasks is ordered by; the id makes it total.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskOrder {
-    /// By the time they were made.
-    CreatedAt,
-    /// By the time they last changed.
-    UpdatedAt,
-    /// By the time they are due; tasks without one are left out.
-    DueAt,
-}
+pub use order::{Place, TaskOrder};
+
+use order::Walk;
+use page::Page;
+use range::{Choice, MOST, Range};
 
 /// Which tasks are wanted. An empty list asks for nothing in particular.
 #[derive(Clone, Debug)]
@@ -63,10 +60,10 @@ pub struct TaskFilter {
     pub descending: bool,
 }
 
-/// Where a page starts: behind (or, walking back, before) this row.
+/// Where a page starts: behind (or, walking back, before) this place.
 #[derive(Clone, Copy, Debug)]
 pub struct After {
-    /// The row's value of the order.
+    /// The time of the place; see [`TaskOrder::place`].
     pub at: DateTime<Utc>,
     /// Its id.
     pub id: TaskId,
@@ -79,10 +76,35 @@ pub struct After {
 pub enum Within<'a> {
     /// All there are.
     Everything,
-    /// The personal tasks that a user made or has, and those of projects.
-    Own(UserId, &'a [ProjectId]),
+    /// What a user who is no admin may see: personal tasks that they made or have, and those of projects they may read.
+    Seen(UserId),
     /// Those of projects.
     Projects(&'a [ProjectId]),
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Its tasks, in the list's order.
+    pub tasks: Vec<Task>,
+    /// Where it ended before it was full: there may be more behind.
+    pub end: Option<Place>,
+}
+
+/// How far a page looks for what no index leads to.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Through so many rows, and of each range through as many as a page holds.
+    pub rows: usize,
+    /// Through so many for words, before they are looked up.
+    pub glance: usize,
+    /// Words that more tasks of projects have are not looked up, but met on the way.
+    pub rare: usize,
+}
+
+impl Reach {
+    /// The reach of lists.
+    pub const USUAL: Self = Self { rows: 5_000, glance: 500, rare: 2_000 };
 }
 
 /// Up to `limit` tasks, in the filter's order.
@@ -92,230 +114,139 @@ pub async fn list(
     filter: &TaskFilter,
     after: Option<After>,
     limit: usize,
-) -> Result<Vec<Task>, StoreError> {
+) -> Result<Found, StoreError> {
+    list_in_reach(session, within, filter, after, limit, Reach::USUAL).await
+}
+
+/// As [`list`], with another reach: for tests.
+pub async fn list_in_reach(
+    session: &mut Session,
+    within: Within<'_>,
+    filter: &TaskFilter,
+    after: Option<After>,
+    limit: usize,
+    reach: Reach,
+) -> Result<Found, StoreError> {
+    look(Reader { session, plans: None }, within, filter, after, limit, reach).await
+}
+
+/// The plan of each statement behind [`list_in_reach`]: for benchmarks and tests. Postgres runs the statements once more.
+pub async fn explain(
+    session: &mut Session,
+    within: Within<'_>,
+    filter: &TaskFilter,
+    after: Option<After>,
+    limit: usize,
+    reach: Reach,
+) -> Result<Vec<Plan>, StoreError> {
+    let mut plans = Vec::new();
+    let reader = Reader { session, plans: Some(&mut plans) };
+    look(reader, within, filter, after, limit, reach).await?;
+    Ok(plans)
+}
+
+/// Asks statements, and notes their plans if they are wanted.
+struct Reader<'a> {
+    session: &'a mut Session,
+    plans: Option<&'a mut Vec<Plan>>,
+}
+
+impl Reader<'_> {
+    async fn ask<T>(&mut self, statement: Statement) -> Result<Vec<T>, StoreError>
+    where
+        T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        if let Some(plans) = &mut self.plans {
+            plans.push(statement.clone().explain(self.session).await?);
+        }
+        statement.fetch_all(self.session).await
+    }
+
+    async fn place(&mut self, walk: Walk, statement: Statement) -> Result<Option<Place>, StoreError> {
+        if walk.is_by_id() {
+            let rows: Vec<(Uuid,)> = self.ask(statement).await?;
+            return Ok(rows.first().map(|(id,)| Place::made(TaskId(*id))));
+        }
+        let rows: Vec<(DateTime<Utc>, Uuid)> = self.ask(statement).await?;
+        Ok(rows.first().map(|(at, id)| Place { at: *at, id: TaskId(*id) }))
+    }
+}
+
+async fn look(
+    mut reader: Reader<'_>,
+    within: Within<'_>,
+    filter: &TaskFilter,
+    after: Option<After>,
+    limit: usize,
+    reach: Reach,
+) -> Result<Found, StoreError> {
+    let readable = match within {
+        Within::Seen(user) => projects::readable_ids(reader.session, user, MOST + 1).await?,
+        Within::Everything | Within::Projects(_) => Vec::new(),
+    };
+    let choice = Choice::new(within, &readable, filter);
     let backwards = after.is_some_and(|after| after.backwards);
     let page = Page {
-        filter,
-        after,
-        limit,
+        choice: &choice,
+        from: after.map(|After { at, id, .. }| Place { at, id }),
         descending: filter.descending != backwards,
-        postgres: session.is_postgres(),
+        limit,
+        postgres: reader.session.is_postgres(),
     };
-    let mut tasks = Vec::new();
-    let branches = branches(within);
-    let together = BRANCHES.min(BINDS / page.binds());
-    for branches in branches.chunks(together) {
-        let rows: Vec<TaskRow> = page.statement(branches).fetch_all(session).await?;
+    let mut found = search(&mut reader, page, filter, reach).await?;
+    if backwards {
+        found.tasks.reverse();
+    }
+    Ok(found)
+}
+
+/// Reads the page. Words that many tasks have are met on the way; where they are not, they are looked up.
+async fn search(
+    reader: &mut Reader<'_>,
+    page: Page<'_>,
+    filter: &TaskFilter,
+    reach: Reach,
+) -> Result<Found, StoreError> {
+    let choice = page.choice;
+    let personal = choice.ranges.iter().all(|range| range.by.is_personal());
+    if filter.words.is_empty() || personal {
+        return read(reader, page, reach.rows).await;
+    }
+    let glance = read(reader, page, reach.glance).await?;
+    if glance.end.is_none() {
+        return Ok(glance);
+    }
+    let found: Vec<(Uuid,)> = reader.ask(page.having_words(reach.rare + 1)).await?;
+    if found.len() > reach.rare {
+        return read(reader, page, reach.rows).await;
+    }
+    let choice = choice.looked_up(filter, found.into_iter().map(|(id,)| TaskId(id)).collect());
+    read(reader, Page { choice: &choice, ..page }, reach.rows).await
+}
+
+/// The first tasks of the page, having looked through so many rows at most where a range has others too.
+async fn read(reader: &mut Reader<'_>, page: Page<'_>, reach: usize) -> Result<Found, StoreError> {
+    let choice = page.choice;
+    let (mut tasks, mut end): (Vec<Task>, Option<Place>) = (Vec::new(), None);
+    for walk in choice.rest.order.walks().iter().copied() {
+        let walked: Vec<&Range> = choice.ranges.iter().filter(|range| choice.walks(walk, range)).collect();
+        if walked.is_empty() {
+            continue;
+        }
+        let mut up_to = page.nearer(end, page.filled(&tasks));
+        let loose: Vec<&Range> = walked.iter().copied().filter(|range| page.is_loose(walk, range)).collect();
+        if !loose.is_empty() {
+            let each = (reach / loose.len()).max(page.limit).max(1);
+            let found = reader.place(walk, page.end(walk, &loose, up_to, each)).await?;
+            end = page.nearer(end, found);
+            up_to = page.nearer(up_to, end);
+        }
+        let rows: Vec<TaskRow> = reader.ask(page.rows(walk, &walked, up_to)).await?;
         for row in rows {
             tasks.push(Task::try_from(row)?);
         }
+        page.merge(&mut tasks, end);
     }
-    if branches.len() > together {
-        page.merge(&mut tasks);
-    }
-    if backwards {
-        tasks.reverse();
-    }
-    Ok(tasks)
-}
-
-/// Tasks that one index leads to.
-#[derive(Clone, Copy, Debug)]
-enum Branch {
-    All,
-    Reporter(UserId),
-    Assignee(UserId),
-    Project(ProjectId),
-}
-
-fn branches(within: Within<'_>) -> Vec<Branch> {
-    let of = |projects: &[ProjectId]| projects.iter().copied().map(Branch::Project).collect::<Vec<_>>();
-    match within {
-        Within::Everything => vec![Branch::All],
-        Within::Own(user, projects) => {
-            let mut branches = vec![Branch::Reporter(user), Branch::Assignee(user)];
-            branches.extend(of(projects));
-            branches
-        }
-        Within::Projects(projects) => of(projects),
-    }
-}
-
-struct Page<'a> {
-    filter: &'a TaskFilter,
-    after: Option<After>,
-    limit: usize,
-    descending: bool,
-    postgres: bool,
-}
-
-impl Page<'_> {
-    /// How many values a branch binds at most.
-    fn binds(&self) -> usize {
-        let filter = self.filter;
-        let people = filter.assignee_id.len() + filter.reporter_id.len();
-        let words = filter.status.len() + filter.task_type.len() + filter.label.len() + filter.words.len();
-        people + words + filter.priority.len() + filter.category_id.len() + 10
-    }
-
-    fn statement(&self, branches: &[Branch]) -> Statement {
-        if let [branch] = branches {
-            let mut statement = Statement::new("SELECT * FROM tasks WHERE ");
-            self.branch(&mut statement, *branch);
-            return statement;
-        }
-        let mut statement = Statement::new("SELECT * FROM tasks WHERE id IN (");
-        for (i, branch) in branches.iter().enumerate() {
-            statement.push(if i == 0 { "SELECT id FROM (" } else { " UNION SELECT id FROM (" });
-            statement.push("SELECT id FROM tasks WHERE ");
-            self.branch(&mut statement, *branch);
-            statement.push(") AS branch");
-        }
-        statement.push(")");
-        self.order(&mut statement);
-        statement
-    }
-
-    /// The conditions of a branch, the filter, the starting point, the order and the limit.
-    fn branch(&self, statement: &mut Statement, branch: Branch) {
-        match branch {
-            Branch::All => statement.push("TRUE"),
-            Branch::Reporter(user) => {
-                statement.push("project_id IS NULL AND reporter_id = ").bind(Bind::Uuid(user.0))
-            }
-            Branch::Assignee(user) => {
-                statement.push("project_id IS NULL AND assignee_id = ").bind(Bind::Uuid(user.0))
-            }
-            Branch::Project(project) => statement.push("project_id = ").bind(Bind::Uuid(project.0)),
-        };
-        self.narrow(statement);
-        self.search(statement, branch);
-        self.start(statement);
-        self.order(statement);
-    }
-
-    fn narrow(&self, statement: &mut Statement) {
-        let filter = self.filter;
-        let texts = |values: &[String]| values.iter().cloned().map(Bind::Text).collect::<Vec<_>>();
-        let people = |values: &[UserId]| values.iter().map(|id| Bind::Uuid(id.0)).collect::<Vec<_>>();
-        let categories = filter.category_id.iter().map(|id| Bind::Uuid(id.0)).collect();
-        let priorities = filter.priority.iter().map(|p| Bind::Text(p.as_str().to_owned())).collect();
-        for (sql, values) in [
-            (" AND status IN ", texts(&filter.status)),
-            (" AND priority IN ", priorities),
-            (" AND task_type IN ", texts(&filter.task_type)),
-            (" AND category_id IN ", categories),
-            (" AND assignee_id IN ", people(&filter.assignee_id)),
-            (" AND reporter_id IN ", people(&filter.reporter_id)),
-        ] {
-            if !values.is_empty() {
-                statement.push(sql).list(values);
-            }
-        }
-        match filter.state {
-            Some(TaskState::Open) => statement.push(" AND completed_at IS NULL"),
-            Some(TaskState::Closed) => statement.push(" AND completed_at IS NOT NULL"),
-            None => statement,
-        };
-        for (sql, time) in [
-            (" AND created_at >= ", filter.created_from),
-            (" AND created_at < ", filter.created_before),
-            (" AND due_at >= ", filter.due_from),
-            (" AND due_at < ", filter.due_before),
-        ] {
-            if let Some(time) = time {
-                statement.push(sql).bind(Bind::Time(time));
-            }
-        }
-        if filter.order == TaskOrder::DueAt {
-            statement.push(" AND due_at IS NOT NULL");
-        }
-        self.labelled(statement);
-    }
-
-    /// Labels are a JSON array in a text: one of them is in it as it would be written there.
-    fn labelled(&self, statement: &mut Statement) {
-        for (i, label) in self.filter.label.iter().enumerate() {
-            let written = serde_json::Value::from(label.as_str()).to_string();
-            statement.push(if i == 0 { " AND (" } else { " OR " });
-            statement.push(if self.postgres { "strpos(labels, " } else { "instr(labels, " });
-            statement.bind(Bind::Text(written)).push(") > 0");
-        }
-        if !self.filter.label.is_empty() {
-            statement.push(")");
-        }
-    }
-
-    /// The words of projects are in an index; personal tasks of one user are few, and looked through.
-    fn search(&self, statement: &mut Statement, branch: Branch) {
-        let words = &self.filter.words;
-        if words.is_empty() {
-            return;
-        }
-        if self.postgres {
-            statement
-                .push(" AND to_tsvector('simple', title || ' ' || description) @@ plainto_tsquery('simple', ")
-                .bind(Bind::Text(words.join(" ")))
-                .push(")");
-            return;
-        }
-        if let Branch::Project(_) = branch {
-            let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-            statement
-                .push(" AND id IN (SELECT task_id FROM task_text JOIN task_numbers ON number = task_text.rowid WHERE task_text MATCH ")
-                .bind(Bind::Text(quoted.join(" ")))
-                .push(")");
-            return;
-        }
-        for word in words {
-            statement
-                .push(" AND instr(lower(title || ' ' || description), ")
-                .bind(Bind::Text(word.clone()))
-                .push(") > 0");
-        }
-    }
-
-    fn start(&self, statement: &mut Statement) {
-        let Some(after) = self.after else { return };
-        let (at, id) = (Bind::Time(after.at), Bind::Uuid(after.id.0));
-        let sql = match (self.filter.order, self.descending) {
-            // UUIDv7 grow with time, so the id alone is the order of creation.
-            (TaskOrder::CreatedAt, false) => " AND id > ",
-            (TaskOrder::CreatedAt, true) => " AND id < ",
-            (TaskOrder::UpdatedAt, false) => " AND (updated_at, id) > (",
-            (TaskOrder::UpdatedAt, true) => " AND (updated_at, id) < (",
-            (TaskOrder::DueAt, false) => " AND (due_at, id) > (",
-            (TaskOrder::DueAt, true) => " AND (due_at, id) < (",
-        };
-        statement.push(sql);
-        match self.filter.order {
-            TaskOrder::CreatedAt => statement.bind(id),
-            TaskOrder::UpdatedAt | TaskOrder::DueAt => statement.bind(at).push(", ").bind(id).push(")"),
-        };
-    }
-
-    fn order(&self, statement: &mut Statement) {
-        statement.push(match (self.filter.order, self.descending) {
-            (TaskOrder::CreatedAt, false) => " ORDER BY id LIMIT ",
-            (TaskOrder::CreatedAt, true) => " ORDER BY id DESC LIMIT ",
-            (TaskOrder::UpdatedAt, false) => " ORDER BY updated_at, id LIMIT ",
-            (TaskOrder::UpdatedAt, true) => " ORDER BY updated_at DESC, id DESC LIMIT ",
-            (TaskOrder::DueAt, false) => " ORDER BY due_at, id LIMIT ",
-            (TaskOrder::DueAt, true) => " ORDER BY due_at DESC, id DESC LIMIT ",
-        });
-        statement.bind(Bind::Int(i64::try_from(self.limit).unwrap_or(i64::MAX)));
-    }
-
-    /// The same order over what several statements gave.
-    fn merge(&self, tasks: &mut Vec<Task>) {
-        tasks.sort_by_key(|task| match self.filter.order {
-            TaskOrder::CreatedAt => (None, task.id),
-            TaskOrder::UpdatedAt => (Some(task.updated_at), task.id),
-            TaskOrder::DueAt => (task.due_at, task.id),
-        });
-        if self.descending {
-            tasks.reverse();
-        }
-        tasks.truncate(self.limit);
-    }
+    let end = end.filter(|_| tasks.len() < page.limit);
+    Ok(Found { tasks, end })
 }

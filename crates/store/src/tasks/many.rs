@@ -1,10 +1,16 @@
 //! Changes of many tasks of one project at once, each with its events.
 
-use taskpost_common::{CategoryId, EventId, ProjectId, UserId, event::AssignCause, task::Task};
+use sqlx::FromRow;
+use taskpost_common::{
+    CategoryId, EventId, ProjectId, TaskId, UserId,
+    event::AssignCause,
+    task::{Priority, Task, TaskRef},
+};
+use uuid::Uuid;
 
 use super::{TaskRow, deletion, differences, record};
 use crate::{
-    Change, Session, StoreError, Tx,
+    Change, MAX_BATCH, Session, StoreError, Tx,
     db::on,
     dynamic::{Bind, Statement},
     events::{self, NewEvent},
@@ -39,18 +45,12 @@ pub async fn count_with(
     Ok(count)
 }
 
-/// The open tasks of a project, in the order they were made; at most `limit`.
-pub async fn open_in_project(
-    session: &mut Session,
-    project: ProjectId,
-    limit: usize,
-) -> Result<Vec<Task>, StoreError> {
-    const SQL: &str = "
-        SELECT * FROM tasks WHERE project_id = $1 AND completed_at IS NULL ORDER BY id LIMIT $2";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows: Vec<TaskRow> =
-        on!(session, |c| sqlx::query_as(SQL).bind(project.0).bind(limit).fetch_all(c).await?);
-    rows.into_iter().map(Task::try_from).collect()
+/// The open tasks of a project, in the order they were made; at most `limit`. Nobody else changes them until
+/// the transaction ends.
+pub async fn open_in_project(tx: &mut Tx, project: ProjectId, limit: usize) -> Result<Vec<Task>, StoreError> {
+    let mut open = Statement::new("SELECT * FROM tasks WHERE project_id = ");
+    open.bind(Bind::Uuid(project.0)).push(" AND completed_at IS NULL");
+    locked(tx, open, limit).await
 }
 
 /// Takes a user's open tasks in a project from them: who does not belong there has none. Who did the closed ones stays known.
@@ -62,8 +62,8 @@ pub async fn unassign_in_project(
 ) -> Result<Option<EventId>, StoreError> {
     let mut theirs = Statement::new("SELECT * FROM tasks WHERE project_id = ");
     theirs.bind(Bind::Uuid(project.0)).push(" AND assignee_id = ").bind(Bind::Uuid(user.0));
-    theirs.push(" AND completed_at IS NULL ORDER BY id");
-    edit_all(tx, change, theirs, |task| task.assignee_id = None).await
+    theirs.push(" AND completed_at IS NULL");
+    edit_all(tx, change, &theirs, AssignCause::Removal, |task| task.assignee_id = None).await
 }
 
 /// Takes the tasks of a category out of it.
@@ -75,25 +75,42 @@ pub async fn ungroup(
 ) -> Result<Option<EventId>, StoreError> {
     let mut grouped = Statement::new("SELECT * FROM tasks WHERE category_id = ");
     grouped.bind(Bind::Uuid(category.0)).push(" AND project_id = ").bind(Bind::Uuid(project.0));
-    grouped.push(" ORDER BY id");
-    edit_all(tx, change, grouped, |task| task.category_id = None).await
+    edit_all(tx, change, &grouped, AssignCause::Update, |task| task.category_id = None).await
 }
 
+/// Edits all tasks that `which` finds, as many at a time as [`MAX_BATCH`]; gives the last event.
 async fn edit_all(
     tx: &mut Tx,
     change: Change<'_>,
-    which: Statement,
+    which: &Statement,
+    cause: AssignCause,
     edit: impl Fn(&mut Task),
 ) -> Result<Option<EventId>, StoreError> {
-    let rows: Vec<TaskRow> = which.fetch_all(tx).await?;
-    let mut edits = Vec::with_capacity(rows.len());
-    for row in rows {
-        let before = Task::try_from(row)?;
-        let mut after = before.clone();
-        edit(&mut after);
-        edits.push((before, after));
+    let (mut last, mut done) = (None, Uuid::nil());
+    loop {
+        let mut next = which.clone();
+        next.push(" AND id > ").bind(Bind::Uuid(done));
+        let some = locked(tx, next, MAX_BATCH).await?;
+        let Some(task) = some.last() else { return Ok(last) };
+        done = task.id.0;
+        let edited = |before: Task| {
+            let mut after = before.clone();
+            edit(&mut after);
+            (before, after)
+        };
+        let edits = some.into_iter().map(edited).collect();
+        last = change_many(tx, change, edits, cause).await?.or(last);
     }
-    change_many(tx, change, edits, AssignCause::Update).await
+}
+
+/// The first `limit` tasks that `which` finds, in the order of their ids, which nobody else changes until the
+/// transaction ends.
+async fn locked(tx: &mut Tx, mut which: Statement, limit: usize) -> Result<Vec<Task>, StoreError> {
+    which.push(" ORDER BY id LIMIT ").bind(Bind::Int(i64::try_from(limit).unwrap_or(i64::MAX)));
+    // SQLite has one writer.
+    which.push(if tx.is_postgres() { " FOR UPDATE" } else { "" });
+    let rows: Vec<TaskRow> = which.fetch_all(tx).await?;
+    rows.into_iter().map(Task::try_from).collect()
 }
 
 /// Stores each second task in place of the first, as far as assignee and category differ; gives the last event.
@@ -141,32 +158,69 @@ fn overwrite(edits: &[(Task, Task)], now: chrono::DateTime<chrono::Utc>) -> Stat
 }
 
 /// Deletes every task of a project with what hangs on it, but for comments, which are gone already; gives the last event.
+/// They are locked since their comments went, so that nobody sets a watch in between.
 pub async fn delete_in_project(
     tx: &mut Tx,
     change: Change<'_>,
     project: ProjectId,
 ) -> Result<Option<EventId>, StoreError> {
-    const BESIDE: [&str; 3] = [
+    const BESIDE: [&str; 2] = [
         "DELETE FROM task_history WHERE task_id IN (SELECT id FROM tasks WHERE project_id = $1)",
-        "DELETE FROM task_reminders WHERE task_id IN (SELECT id FROM tasks WHERE project_id = $1)",
         "DELETE FROM watches WHERE subject_type = 'task' AND subject_id IN (SELECT id FROM tasks WHERE project_id = $1)",
     ];
     const SOME: &str = "
-        DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE project_id = $1 ORDER BY id LIMIT 500) RETURNING *";
+        DELETE FROM tasks
+        WHERE id IN (SELECT id FROM tasks WHERE project_id = $1 AND id > $2 ORDER BY id LIMIT 500)
+        RETURNING id, key, title, project_id, reporter_id, assignee_id, priority, version";
     for sql in BESIDE {
         on!(tx, |c| sqlx::query(sql).bind(project.0).execute(c).await.map(drop)?);
     }
-    let mut last = None;
+    let (mut last, mut done) = (None, Uuid::nil());
     loop {
-        let rows: Vec<TaskRow> = on!(tx, |c| sqlx::query_as(SOME).bind(project.0).fetch_all(c).await?);
-        if rows.is_empty() {
-            return Ok(last);
-        }
-        let mut events = Vec::with_capacity(rows.len());
-        for row in rows {
-            events.push(deletion(change, &Task::try_from(row)?, true)?);
+        // From where the last ones ended: Postgres would step over all that are gone each time.
+        let rows: Vec<GoneRow> =
+            on!(tx, |c| sqlx::query_as(SOME).bind(project.0).bind(done).fetch_all(c).await?);
+        let mut gone: Vec<TaskRef> = rows.into_iter().map(TaskRef::from).collect();
+        // RETURNING has no order.
+        gone.sort_unstable_by_key(|task| task.id);
+        let Some(task) = gone.last() else { return Ok(last) };
+        done = task.id.0;
+        let mut events = Vec::with_capacity(gone.len());
+        for task in gone {
+            events.push(deletion(change, task, true)?);
         }
         events::append(tx, &events.iter().collect::<Vec<_>>()).await?;
         last = events.last().map(|event| event.id);
+    }
+}
+
+/// What is told of a task that is gone.
+#[derive(FromRow)]
+struct GoneRow {
+    #[sqlx(try_from = "Uuid")]
+    id: TaskId,
+    key: Option<String>,
+    title: String,
+    project_id: Option<Uuid>,
+    #[sqlx(try_from = "Uuid")]
+    reporter_id: UserId,
+    assignee_id: Option<Uuid>,
+    #[sqlx(try_from = "String")]
+    priority: Priority,
+    version: i64,
+}
+
+impl From<GoneRow> for TaskRef {
+    fn from(row: GoneRow) -> Self {
+        Self {
+            id: row.id,
+            key: row.key,
+            title: row.title,
+            project_id: row.project_id.map(ProjectId),
+            reporter_id: row.reporter_id,
+            assignee_id: row.assignee_id.map(UserId),
+            priority: row.priority,
+            version: row.version,
+        }
     }
 }

@@ -9,7 +9,7 @@ use taskpost_common::{
 };
 use uuid::Uuid;
 
-use super::{labels_text, record};
+use super::{due::next_reminder, labels_text, record};
 use crate::{
     Change, Db, MAX_BATCH, Session, StoreError, Tx,
     bulk::{bind_arrays, insert_many, insert_many_returning, unnest_text},
@@ -71,6 +71,7 @@ macro_rules! task_rows {
             reporter_id: uuid = t.task.reporter_id.0,
             labels: text = labels_text(&t.task.labels),
             due_at: timestamptz = t.task.due_at,
+            next_reminder_at: timestamptz = next_reminder(t.task.due_at, t.task.created_at),
             version: bigint = t.task.version,
             created_at: timestamptz = t.task.created_at,
             updated_at: timestamptz = t.task.updated_at,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use taskpost_common::{CategoryId, ProjectId, TaskId};
+use taskpost_common::{CategoryId, ProjectId};
 use uuid::Uuid;
 
 use crate::{
@@ -33,11 +33,4 @@ pub async fn categories(
     statement.list(ids.iter().map(|id| Bind::Uuid(id.0)));
     let rows: Vec<(Uuid, Uuid)> = statement.fetch_all(session).await?;
     Ok(rows.into_iter().map(|(id, project)| (CategoryId(id), ProjectId(project))).collect())
-}
-
-/// The task of this key.
-pub async fn id_of_key(session: &mut Session, key: &str) -> Result<Option<TaskId>, StoreError> {
-    const SQL: &str = "SELECT id FROM tasks WHERE key = $1";
-    let found: Option<(Uuid,)> = on!(session, |c| sqlx::query_as(SQL).bind(key).fetch_optional(c).await?);
-    Ok(found.map(|(id,)| TaskId(id)))
 }

@@ -9,13 +9,47 @@ use super::TaskRow;
 use crate::{
     Session, StoreError, Viewer,
     bulk::chunks,
-    db::Conn,
+    db::{Conn, on},
     dynamic::{Bind, Statement},
 };
+
+/// The condition on `tasks` that the viewer may see it.
+macro_rules! seen_by {
+    ($admin:literal, $viewer:literal) => {
+        concat!(
+            $admin,
+            " OR CASE WHEN tasks.project_id IS NULL
+                THEN tasks.reporter_id = ",
+            $viewer,
+            " OR tasks.assignee_id = ",
+            $viewer,
+            " ELSE EXISTS (SELECT 1 FROM members AS m WHERE m.project_id = tasks.project_id AND m.user_id = ",
+            $viewer,
+            ") OR EXISTS (SELECT 1 FROM projects AS p WHERE p.id = tasks.project_id AND p.visibility = 'internal')
+                END"
+        )
+    };
+}
 
 /// A task, if the viewer may see it.
 pub async fn visible(session: &mut Session, viewer: Viewer, id: TaskId) -> Result<Option<Task>, StoreError> {
     Ok(visible_each(session, &[(viewer, id)]).await?.pop().flatten())
+}
+
+/// The task of this key, if the viewer may see it. One statement, so that its time does not tell a hidden task from none.
+pub async fn id_of_key(
+    session: &mut Session,
+    viewer: Viewer,
+    key: &str,
+) -> Result<Option<TaskId>, StoreError> {
+    const SQL: &str = concat!("SELECT id FROM tasks WHERE key = $1 AND (", seen_by!("$2", "$3"), ")");
+    let found: Option<(Uuid,)> = on!(session, |c| sqlx::query_as(SQL)
+        .bind(key)
+        .bind(viewer.admin)
+        .bind(viewer.user_id.0)
+        .fetch_optional(c)
+        .await?);
+    Ok(found.map(|(id,)| TaskId(id)))
 }
 
 /// For each viewer and id the task, if that viewer may see it: one statement for all of them on Postgres, and for up to
@@ -62,16 +96,13 @@ async fn ask_postgres(
     wanted: &[(Viewer, TaskId)],
 ) -> Result<Vec<Found>, StoreError> {
     // The OFFSET has each task looked up by its id: a join would read all of a table that was small when it was analysed.
-    const SQL: &str = "
-        SELECT wanted.place, tasks.*
+    const SQL: &str = concat!(
+        "SELECT wanted.place, tasks.*
         FROM UNNEST($1::uuid[], $2::bool[], $3::uuid[]) WITH ORDINALITY AS wanted (id, admin, viewer, place),
             LATERAL (SELECT * FROM tasks WHERE tasks.id = wanted.id OFFSET 0) AS tasks
-        WHERE wanted.admin
-            OR CASE WHEN tasks.project_id IS NULL
-                THEN tasks.reporter_id = wanted.viewer OR tasks.assignee_id = wanted.viewer
-                ELSE EXISTS (SELECT 1 FROM members AS m WHERE m.project_id = tasks.project_id AND m.user_id = wanted.viewer)
-                    OR EXISTS (SELECT 1 FROM projects AS p WHERE p.id = tasks.project_id AND p.visibility = 'internal')
-                END";
+        WHERE ",
+        seen_by!("wanted.admin", "wanted.viewer")
+    );
     let rows = sqlx::query_as(SQL)
         .bind(wanted.iter().map(|(_, id)| id.0).collect::<Vec<Uuid>>())
         .bind(wanted.iter().map(|(viewer, _)| viewer.admin).collect::<Vec<bool>>())
@@ -89,14 +120,9 @@ async fn ask_sqlite(session: &mut Session, wanted: &[(Viewer, TaskId)]) -> Resul
         statement.bind(Bind::Uuid(id.0)).push(", ").bind(Bind::Int(viewer.admin.into())).push(", ");
         statement.bind(Bind::Uuid(viewer.user_id.0)).push(")");
     }
-    statement.push(
-        ") AS wanted CROSS JOIN tasks ON tasks.id = wanted.column2
-        WHERE wanted.column3
-            OR CASE WHEN tasks.project_id IS NULL
-                THEN tasks.reporter_id = wanted.column4 OR tasks.assignee_id = wanted.column4
-                ELSE EXISTS (SELECT 1 FROM members AS m WHERE m.project_id = tasks.project_id AND m.user_id = wanted.column4)
-                    OR EXISTS (SELECT 1 FROM projects AS p WHERE p.id = tasks.project_id AND p.visibility = 'internal')
-                END",
-    );
+    statement.push(concat!(
+        ") AS wanted CROSS JOIN tasks ON tasks.id = wanted.column2 WHERE ",
+        seen_by!("wanted.column3", "wanted.column4")
+    ));
     statement.fetch_all(session).await
 }

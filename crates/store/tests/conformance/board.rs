@@ -19,6 +19,7 @@ both!(
     many_changes_are_taken_at_once,
     an_end_without_a_beginning_is_remembered,
     a_deleted_project_is_empty,
+    what_is_gone_leaves_no_texts,
     the_tasks_themselves_show_the_same,
     a_column_is_read_page_by_page,
     two_builds_stand_side_by_side,
@@ -188,6 +189,29 @@ async fn a_deleted_project_is_empty(store: Store) {
     assert!(counts(&store, LIVE, project).await.is_empty());
     assert!(column(&store, LIVE, project, "todo").await.is_empty());
     assert_eq!(counts(&store, LIVE, other).await, counted(&[("todo", 1)]));
+}
+
+async fn what_is_gone_leaves_no_texts(store: Store) {
+    const TEXTS: &str = "
+        SELECT count(*) FROM board_cards WHERE title <> '' OR task_type <> '' OR status <> '' OR labels <> '[]'
+            OR key IS NOT NULL OR category_id IS NOT NULL OR assignee_id IS NOT NULL OR due_at IS NOT NULL";
+    let project = store.id();
+    let [one, two] = [(); 2].map(|()| Task {
+        labels: vec!["a".to_owned()],
+        due_at: Some(store.clock.now()),
+        assignee_id: Some(store.id()),
+        ..task(&store, project)
+    });
+    apply(&store, LIVE, &[made(&one, project, 1), made(&two, project, 2), deleted(&one, project, 3)]).await;
+    assert_eq!(store.number(TEXTS).await, 1);
+    apply(&store, LIVE, &[change(project, 4, What::ProjectDeleted)]).await;
+    // What comes late does not bring them back.
+    apply(&store, LIVE, &[made(&one, project, 1), moved(&two, project, 3, "done")]).await;
+    assert_eq!(store.number(TEXTS).await, 0);
+    let gone = rebuild::by_ids(&mut store.reader().await, LIVE, &[one.id, two.id]).await.unwrap();
+    let places: Vec<_> = gone.values().map(|card| (card.gone, card.version, card.position.0)).collect();
+    assert_eq!(places, [(true, 3, 3), (true, 1, 4)]);
+    assert!(counts(&store, LIVE, project).await.is_empty());
 }
 
 async fn the_tasks_themselves_show_the_same(store: Store) {

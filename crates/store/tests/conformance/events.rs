@@ -76,7 +76,7 @@ async fn an_event_is_seen_by_those_it_concerns(store: Store) {
     assert!(events::visible(&mut store.reader().await, store.admin(), store.id()).await.unwrap().is_none());
 }
 
-async fn project(store: &Store, key: &str, visibility: Visibility, owner: UserId) -> Project {
+pub async fn project(store: &Store, key: &str, visibility: Visibility, owner: UserId) -> Project {
     let now = store.clock.now();
     let project = Project {
         id: store.id(),

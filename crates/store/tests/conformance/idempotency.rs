@@ -21,6 +21,7 @@ pub fn key_row(store: &Store, user_id: UserId, key: &str) -> KeyRow {
     KeyRow {
         id: KeyId { user_id, route: "POST /v1/tasks".to_owned(), key: key.to_owned() },
         body_hash: "0f".repeat(32),
+        older_hashes: Vec::new(),
         answer: StoredAnswer {
             status: 201,
             location: Some("/v1/tasks/1".to_owned()),

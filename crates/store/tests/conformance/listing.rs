@@ -12,7 +12,7 @@ use taskpost_common::{
 };
 use taskpost_store::{
     Viewer,
-    tasks::{self, After, TaskFilter, TaskOrder, Within},
+    tasks::{self, After, Place, TaskFilter, TaskOrder, Within},
 };
 
 use crate::harness::{Store, plain};
@@ -24,9 +24,9 @@ both!(
     walking_pages_beside_writers_misses_and_repeats_nothing,
 );
 
-/// Where somebody looks who belongs to no project.
+/// Where somebody looks.
 pub fn within(viewer: Viewer) -> Within<'static> {
-    if viewer.admin { Within::Everything } else { Within::Own(viewer.user_id, &[]) }
+    if viewer.admin { Within::Everything } else { Within::Seen(viewer.user_id) }
 }
 
 /// All tasks, from the oldest.
@@ -99,23 +99,22 @@ async fn filters_narrow(store: Store) {
             let wanted: Vec<&Task> = wanted.iter().map(|i| &rows[*i]).collect();
             let found = tasks::list(&mut store.reader().await, within(store.admin()), &filter, None, 50)
                 .await
-                .unwrap();
+                .unwrap()
+                .tasks;
             assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "{what} by {order:?} as admin");
             let own: Vec<&Task> = wanted.into_iter().filter(|task| task.reporter_id == ada).collect();
-            let found =
-                tasks::list(&mut store.reader().await, within(plain(ada)), &filter, None, 50).await.unwrap();
+            let found = tasks::list(&mut store.reader().await, within(plain(ada)), &filter, None, 50)
+                .await
+                .unwrap()
+                .tasks;
             assert_eq!(found.iter().collect::<Vec<_>>(), own, "{what} by {order:?} as reporter");
         }
     }
 }
 
 fn page_start(task: &Task, order: TaskOrder, backwards: bool) -> After {
-    let at = match order {
-        TaskOrder::CreatedAt => task.created_at,
-        TaskOrder::UpdatedAt => task.updated_at,
-        TaskOrder::DueAt => task.due_at.unwrap_or_default(),
-    };
-    After { at, id: task.id, backwards }
+    let Place { at, id } = order.place(task);
+    After { at, id, backwards }
 }
 
 async fn pages_join_into_the_whole_in_both_directions(store: Store) {
@@ -124,6 +123,7 @@ async fn pages_join_into_the_whole_in_both_directions(store: Store) {
     for i in 0..11 {
         let mut task = store.task(ada, None);
         // Several share a time, and the order by change is not that of creation.
+        task.created_at = store.clock.now() - chrono::Duration::milliseconds(1);
         task.updated_at = store.clock.now() - chrono::Duration::microseconds(i / 3);
         rows.push(task);
     }
@@ -134,7 +134,7 @@ async fn pages_join_into_the_whole_in_both_directions(store: Store) {
         {
             let filter = TaskFilter { order, descending, ..everything() };
             let mut reader = store.reader().await;
-            let whole = tasks::list(&mut reader, within(viewer), &filter, None, 50).await.unwrap();
+            let whole = tasks::list(&mut reader, within(viewer), &filter, None, 50).await.unwrap().tasks;
             let mut wanted = rows.clone();
             wanted.sort_by_key(|task| {
                 (if order == TaskOrder::UpdatedAt { task.updated_at } else { task.created_at }, task.id)
@@ -144,28 +144,26 @@ async fn pages_join_into_the_whole_in_both_directions(store: Store) {
             }
             assert_eq!(whole, wanted, "{filter:?}");
             for size in [1, 4, 11] {
-                let mut joined = tasks::list(&mut reader, within(viewer), &filter, None, size).await.unwrap();
+                let first = tasks::list(&mut reader, within(viewer), &filter, None, size).await.unwrap();
+                let mut joined = first.tasks;
                 while let Some(last) = joined.last().filter(|_| joined.len() < rows.len()) {
                     let start = page_start(last, order, false);
-                    joined.extend(
-                        tasks::list(&mut reader, within(viewer), &filter, Some(start), size).await.unwrap(),
-                    );
+                    let page = tasks::list(&mut reader, within(viewer), &filter, Some(start), size).await;
+                    joined.extend(page.unwrap().tasks);
                 }
                 assert_eq!(joined, whole, "forwards by {size}: {filter:?}");
                 let mut joined = vec![whole[10].clone()];
                 while joined.len() < rows.len() {
                     let start = page_start(&joined[0], order, true);
-                    let page =
-                        tasks::list(&mut reader, within(viewer), &filter, Some(start), size).await.unwrap();
-                    joined.splice(0..0, page);
+                    let page = tasks::list(&mut reader, within(viewer), &filter, Some(start), size).await;
+                    joined.splice(0..0, page.unwrap().tasks);
                 }
                 assert_eq!(joined, whole, "backwards by {size}: {filter:?}");
             }
             for (end, backwards) in [(&whole[10], false), (&whole[0], true)] {
                 let start = Some(page_start(end, order, backwards));
-                assert!(
-                    tasks::list(&mut reader, within(viewer), &filter, start, 5).await.unwrap().is_empty()
-                );
+                let beyond = tasks::list(&mut reader, within(viewer), &filter, start, 5).await.unwrap();
+                assert!(beyond.tasks.is_empty() && beyond.end.is_none());
             }
         }
     }
@@ -178,10 +176,10 @@ async fn a_task_of_two_reasons_is_listed_once(store: Store) {
     store.store(&[store.task(store.id(), None)]).await;
     let found =
         tasks::list(&mut store.reader().await, within(plain(ada)), &everything(), None, 50).await.unwrap();
-    assert_eq!(found, rows);
+    assert_eq!(found.tasks, rows);
     let first =
         tasks::list(&mut store.reader().await, within(plain(ada)), &everything(), None, 2).await.unwrap();
-    assert_eq!(first, rows[..2]);
+    assert_eq!(first.tasks, rows[..2]);
 }
 
 /// A walk through pages, and what others insert before each of them.
@@ -236,7 +234,8 @@ async fn walk(store: &Store, plan: Walk) -> Result<(), TestCaseError> {
     store.store(&there).await;
     let filter = TaskFilter { order: plan.order, descending: plan.descending, ..everything() };
     let list = async |start, size| {
-        tasks::list(&mut store.reader().await, within(plain(ada)), &filter, start, size).await.unwrap()
+        let found = tasks::list(&mut store.reader().await, within(plain(ada)), &filter, start, size).await;
+        found.unwrap().tasks
     };
 
     let mut wanted: BTreeSet<TaskId> = there.iter().map(|task| task.id).collect();

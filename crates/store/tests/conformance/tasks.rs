@@ -75,7 +75,7 @@ async fn a_new_task_is_told_with_its_transaction(store: Store) {
     }
 }
 
-fn closed(mut task: Task, status: &str, category: StatusCategory, store: &Store) -> Task {
+pub fn closed(mut task: Task, status: &str, category: StatusCategory, store: &Store) -> Task {
     task.status = status.to_owned();
     (task.status_category, task.state) = (category, category.state());
     task.resolution = Some("duplicate".to_owned());
@@ -83,7 +83,7 @@ fn closed(mut task: Task, status: &str, category: StatusCategory, store: &Store)
     task
 }
 
-fn opened(mut task: Task) -> Task {
+pub fn opened(mut task: Task) -> Task {
     task.status = "in_progress".to_owned();
     (task.status_category, task.state) = (StatusCategory::InProgress, TaskState::Open);
     (task.resolution, task.completed_at) = (None, None);
@@ -191,6 +191,8 @@ async fn a_close_and_a_reopening_carry_what_they_need(store: Store) {
     );
     assert_eq!((completed.assignee_id, completed.resolution.as_str()), (before.assignee_id, "duplicate"));
     assert_eq!((second.from.as_str(), second.to.as_str()), ("cancelled", "in_progress"));
+    let before_each = [StatusCategory::Todo, StatusCategory::Cancelled].map(Some);
+    assert_eq!([first.from_category, second.from_category], before_each);
     assert_eq!((reopened.assignee_id, reopened.task.version), (before.assignee_id, 3));
 }
 
@@ -231,7 +233,8 @@ async fn a_deleted_task_is_gone_and_told(store: Store) {
 }
 
 async fn a_task_is_seen_by_its_own(store: Store) {
-    let task = store.task(store.id(), Some(store.id()));
+    let mut task = store.task(store.id(), Some(store.id()));
+    task.key = Some("OPS-1".to_owned());
     store.store(std::slice::from_ref(&task)).await;
     let viewers = [
         (plain(task.reporter_id), true),
@@ -242,10 +245,14 @@ async fn a_task_is_seen_by_its_own(store: Store) {
     for (viewer, sees) in viewers {
         let mut reader = store.reader().await;
         assert_eq!(tasks::visible(&mut reader, viewer, task.id).await.unwrap().is_some(), sees, "{viewer:?}");
+        let named = tasks::id_of_key(&mut reader, viewer, "OPS-1").await.unwrap();
+        assert_eq!(named, sees.then_some(task.id), "{viewer:?}");
+        assert_eq!(tasks::id_of_key(&mut reader, viewer, "OPS-2").await.unwrap(), None);
         let listed =
             tasks::list(&mut reader, crate::listing::within(viewer), &crate::listing::everything(), None, 10)
                 .await
-                .unwrap();
+                .unwrap()
+                .tasks;
         assert_eq!(listed.len(), usize::from(sees), "{viewer:?}");
     }
     assert!(store.stored(store.id()).await.is_none());

@@ -51,11 +51,13 @@ async fn times_sort_by_time_however_many_digits_they_have(store: Store) {
     let second = DateTime::<Utc>::from_timestamp(1_800_000_000, 0).unwrap();
     let micros =
         [0, 1, 10, 100_000, 100_001, 120_000, 123_000, 123_400, 123_456, 999_999, 1_000_000, 60_000_000];
-    let reporter = store.id();
+    let (reporter, project) = (store.id(), store.id());
     let mut rows: Vec<_> = micros
         .iter()
         .map(|micros| {
             let mut task = store.task(reporter, None);
+            // A personal one that nobody changed would stand at the time in its id.
+            task.project_id = Some(project);
             task.updated_at = second + Duration::microseconds(*micros);
             task.created_at = task.updated_at;
             task
@@ -69,14 +71,16 @@ async fn times_sort_by_time_however_many_digits_they_have(store: Store) {
     let listed =
         tasks::list(&mut store.reader().await, crate::listing::within(store.admin()), &filter, None, 50)
             .await
-            .unwrap();
+            .unwrap()
+            .tasks;
     assert_eq!(listed, rows);
     for (i, task) in rows.iter().enumerate() {
         filter.created_from = Some(task.created_at);
         let listed =
             tasks::list(&mut store.reader().await, crate::listing::within(store.admin()), &filter, None, 50)
                 .await
-                .unwrap();
+                .unwrap()
+                .tasks;
         assert_eq!(listed, rows[i..], "from {}", task.created_at);
     }
 }

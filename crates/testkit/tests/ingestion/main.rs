@@ -20,6 +20,7 @@ both!(
     a_token_holds_for_one_task_one_user_and_a_day,
     an_accepted_task_is_stored_and_told_like_any_other,
     a_refusal_is_told_to_whoever_sent_it_and_can_be_mended,
+    a_task_is_stored_with_the_rights_of_its_request,
     what_comes_twice_happens_once_and_what_cannot_be_read_is_kept,
     a_killed_process_loses_nothing_that_it_accepted,
 );
@@ -225,6 +226,42 @@ async fn a_refusal_is_told_to_whoever_sent_it_and_can_be_mended(backend: Backend
     assert_eq!((task.text("id"), task.text("assignee_id")), (id.as_str(), ada.id.as_str()));
     app.drain().await;
     assert_eq!(created(&app, &root, &id).await, 1);
+    app.finish().await;
+}
+
+async fn a_task_is_stored_with_the_rights_of_its_request(backend: Backend) {
+    let kafka = Kafka::new();
+    let app = kafka.start(backend).await;
+    let (root, ada) = (app.user("Root").await, app.user("Ada").await);
+    let project = app.project(&ada, json!({"title": "Hidden", "visibility": "private"})).await;
+    let fields = json!({"title": "Fix the lift", "project_id": project["id"]});
+    let token = json!({"name": "a machine", "scopes": ["read", "write"]});
+    let token = app.post("/v1/me/tokens", token).as_(&root).expect(201).await.json();
+    let request = || app.post("/v1/tasks", fields.clone()).token(token.text("secret"));
+    let at_once = request().refused(422).await;
+
+    // Root is an admin, and this token is none.
+    let accepted = request().header("prefer", "respond-async").expect(202).await;
+    let refused = settled(&app, &root, accepted.header("location")).await;
+    assert_eq!(refused.status, 422);
+    assert_eq!(refused.problem()["errors"], at_once["errors"]);
+    let accepted = accept(&app, &root, fields.clone()).await;
+    assert_eq!(settled(&app, &root, accepted.header("location")).await.status, 200);
+
+    // Of what does not say it, nobody knows whether an admin sent it as one.
+    let sent = kafka.read("ingest").await.into_iter();
+    let sent = sent.map(|record| serde_json::from_slice::<Value>(&record.value).expect("JSON"));
+    let mut old = sent.filter(|command| command["admin"] == true).collect::<Vec<_>>().remove(0);
+    old.as_object_mut().expect("a command").remove("admin");
+    old["id"] = json!(NOBODY);
+    kafka.write(0, NOBODY.as_bytes(), old.to_string().as_bytes()).await;
+    until(|| async {
+        let letters = app.list(&root, "/v1/admin/dead-letters").await;
+        let is_there = letters.iter().any(|letter| letter["payload"]["id"] == NOBODY);
+        if is_there { Ok(()) } else { Err(format!("{letters:?}")) }
+    })
+    .await;
+    app.expect_dead_letters();
     app.finish().await;
 }
 

@@ -10,6 +10,7 @@ both!(
     the_log_is_dense_and_in_order,
     one_sees_what_is_ones_own,
     what_happens_in_a_project_is_for_who_may_read_it_now,
+    whoever_belonged_to_a_deleted_project_sees_that,
     a_cursor_moves_over_hidden_events,
     types_and_families_narrow,
     an_event_by_its_id,
@@ -125,6 +126,35 @@ async fn what_happens_in_a_project_is_for_who_may_read_it_now(backend: Backend) 
     app.drain().await;
     let all = [&all[..], &["project.updated"]].concat();
     assert_eq!(seen(&app, &eve, &project).await, all);
+    app.finish().await;
+}
+
+async fn whoever_belonged_to_a_deleted_project_sees_that(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let (root, ada, bob, eve) =
+        (app.user("Root").await, app.user("Ada").await, app.user("Bob").await, app.user("Eve").await);
+    let open = json!({"title": "Commons", "key": "ALL", "visibility": "internal"});
+    let project = app.project(&ada, open).await;
+    app.member(&ada, &project, &bob, "viewer").await;
+    app.task(&ada, json!({"title": "a", "project_id": project["id"]})).await;
+    app.delete(&format!("/v1/projects/{}", project.text("id"))).as_(&ada).expect(204).await;
+    app.drain().await;
+    let all = [
+        "project.created",
+        "project.member_added",
+        "task.created",
+        "task.deleted",
+        "project.member_removed",
+        "project.member_removed",
+        "project.deleted",
+    ];
+    for user in [&root, &ada] {
+        assert_eq!(seen(&app, user, &project).await, all, "{}", user.name);
+    }
+    assert_eq!(seen(&app, &bob, &project).await, ["project.member_added", "project.member_removed"]);
+    let last = app.events(&bob).await.pop().unwrap_or_default();
+    assert_eq!((&last["data"]["user_id"], &last["data"]["cascade"]), (&json!(bob.id), &json!(true)));
+    assert!(seen(&app, &eve, &project).await.is_empty());
     app.finish().await;
 }
 

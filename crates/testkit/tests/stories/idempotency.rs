@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use taskpost_testkit::{Answer, Backend, Fields as _, Request, Response, TestApp, User, WebhookSink, both};
 
 both!(
@@ -16,6 +17,7 @@ both!(
     different_bodies_race_for_one_key,
     every_other_change_is_made_once,
     a_secret_is_kept_under_no_key,
+    a_password_cannot_be_guessed_from_what_is_kept,
 );
 
 fn replayed(answer: &Response) -> bool {
@@ -201,5 +203,20 @@ async fn a_secret_is_kept_under_no_key(backend: Backend) {
         assert!(!replayed(&app.post(&rotate, None).as_(&ada).key("k").expect(200).await));
     }
     assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 0);
+    app.finish().await;
+}
+
+async fn a_password_cannot_be_guessed_from_what_is_kept(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let ada = app.user("Ada").await;
+    let bob = json!({"email": "bob@example.org", "name": "Bob", "password": "correct horse battery"});
+    for (path, body) in [("/v1/users", bob), ("/v1/tasks", json!({"title": "a"}))] {
+        let digits = Sha256::digest(body.to_string()).into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let guess: String = digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
+        app.post(path, body).as_(&ada).key("k").expect(201).await;
+        let guessed = format!("SELECT count(*) FROM idempotency_keys WHERE body_hash = '{guess}'");
+        assert_eq!(app.number(&guessed).await, 0, "{path}");
+    }
+    assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 2);
     app.finish().await;
 }

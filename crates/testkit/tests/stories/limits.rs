@@ -6,6 +6,7 @@ use taskpost_testkit::{Backend, Fields as _, Request, Starting, TestApp, both};
 both!(
     the_headers_say_how_much_is_left,
     users_are_counted_not_addresses,
+    a_strange_token_is_counted_before_the_store_is_asked,
     classes_are_counted_apart,
     hearsay_of_a_stranger_is_ignored,
     a_trusted_proxy_is_believed,
@@ -59,6 +60,25 @@ async fn users_are_counted_not_addresses(backend: Backend) {
     let guess = |i: usize| app.post("/v1/tasks", json!({"title": "a"})).token(&format!("guess{i}"));
     assert_eq!(statuses(4, guess).await, [401, 401, 429, 429]);
     assert_eq!(app.all_pages(&ada, "/v1/tasks?limit=50").await.len(), 4);
+    app.finish().await;
+}
+
+async fn a_strange_token_is_counted_before_the_store_is_asked(backend: Backend) {
+    let app = counting(backend).with("RATE_LIMIT_READ", "1/h,3").await;
+    let ada = app.user("Ada").await;
+    let mut secrets = Vec::new();
+    for _ in 0..2 {
+        let token = json!({"name": "a machine", "scopes": ["read"]});
+        let token = app.post("/v1/me/tokens", token).as_(&ada).expect(201).await.json();
+        secrets.push(token.text("secret").to_owned());
+    }
+    let me = |secret: &str| app.get("/v1/me").token(secret);
+    me(&secrets[0]).expect(200).await;
+    let guess = |i: usize| me(&format!("tp_{i:043}"));
+    assert_eq!(statuses(3, guess).await, [401, 401, 429]);
+    // Of a good one that was never seen nobody knows that without the store; the other is known.
+    me(&secrets[1]).refused(429).await;
+    me(&secrets[0]).expect(200).await;
     app.finish().await;
 }
 

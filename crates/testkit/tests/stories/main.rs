@@ -1,6 +1,5 @@
 //! The end-to-end tests: a file for each part of the product, told through its public doors on every backend.
 #![cfg(test)]
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 mod account;
 mod accounts;
@@ -27,6 +26,7 @@ mod process;
 mod project_tasks;
 mod projects;
 mod proxy;
+mod races;
 mod seed;
 mod smtp;
 mod tasks;
@@ -37,3 +37,4 @@ mod two_processes;
 mod users;
 mod webhook_targets;
 mod webhooks;
+mod wrong;

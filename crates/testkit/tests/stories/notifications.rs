@@ -11,19 +11,22 @@ both!(
     whom_a_comment_names_is_told,
     a_comment_is_told_to_whose_post_it_is_on,
     who_comes_into_a_project_and_goes_is_told,
+    a_project_begins_and_ends,
+    news_are_told_to_those_they_are_for,
+    an_assignee_is_told_of_what_matters,
     what_becomes_of_an_account_is_told_to_its_holder,
     the_inbox_is_read,
     the_inbox_has_pages,
     a_mail_is_a_mail,
 );
 
-/// Type, reason and subject of what is in the inbox beside the welcome, oldest first.
+/// Type, reason and subject of what is in the inbox, oldest first, but for the welcome and projects of one's own.
 async fn told(app: &TestApp, user: &User) -> Vec<String> {
     app.drain().await;
     let mut inbox = app.list(user, "/v1/notifications").await;
     inbox.reverse();
     let of = |item: &Value| format!("{} {} {}", item.text("type"), item.text("reason"), item.text("title"));
-    inbox.iter().filter(|item| item.text("type") != "welcome").map(of).collect()
+    inbox.iter().filter(|item| !matches!(item.text("type"), "welcome" | "project_created")).map(of).collect()
 }
 
 fn subjects(app: &TestApp, user: &User) -> Vec<String> {
@@ -84,14 +87,14 @@ async fn a_move_is_told_to_those_concerned(backend: Backend) {
     app.move_task(&bob, &task, json!({"to": "in_progress"})).await;
     app.move_task(&admin, &task, json!({"to": "done", "resolution": "wont_do"})).await;
     app.move_task(&ada, &task, json!({"to": "todo"})).await;
-    // A closing is told once, as what it is.
+    // A closing is told once, as what it is, and so is an opening.
     let of_ada =
         ["task_status_changed author “a” is now in progress", "task_completed author “a” was closed"];
     assert_eq!(told(&app, &ada).await, of_ada);
     let of_bob = [
         "task_assigned assigned “a” was assigned to you",
         "task_completed assigned “a” was closed",
-        "task_status_changed assigned “a” is now todo",
+        "task_reopened assigned “a” was opened again",
     ];
     assert_eq!(told(&app, &bob).await, of_bob);
     assert!(told(&app, &admin).await.is_empty());
@@ -194,13 +197,91 @@ async fn who_comes_into_a_project_and_goes_is_told(backend: Backend) {
     let item = &app.list(&bob, "/v1/notifications?type=project_member_added").await[0];
     assert_eq!((item["subject"].text("type"), item["subject"].text("url")), ("project", path.as_str()));
 
+    for title in ["a", "b"] {
+        app.task(&ada, json!({"title": title, "project_id": project["id"], "assignee_id": bob.id})).await;
+    }
+    let before = told(&app, &bob).await.len();
     app.delete(&format!("{path}/members/{}", bob.id)).as_(&ada).expect(204).await;
     let removed = "project_member_removed member You were removed from “Operations”";
-    assert_eq!(told(&app, &bob).await, [added, removed], "though he cannot read it any more");
+    let told_bob = told(&app, &bob).await;
+    assert_eq!(told_bob[before..], [removed], "though he cannot read it any more, and of no task");
+    let silent = "SELECT count(*) FROM decisions WHERE rule = 'member_removed says it'";
+    assert!(app.number(silent).await > 0, "why is kept");
     let mails = subjects(&app, &bob);
+    assert!(!mails.iter().any(|subject| subject.contains("no longer assigned")), "{mails:?}");
     assert!(mails.iter().any(|subject| subject == "You were added to “Operations”"), "{mails:?}");
     assert!(!mails.iter().any(|subject| subject.contains("removed")), "{mails:?}");
     assert!(told(&app, &ada).await.is_empty(), "she did it");
+    app.finish().await;
+}
+
+async fn a_project_begins_and_ends(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.user("Root").await;
+    let (ada, bob) = (app.user("Ada").await, app.user("Bob").await);
+    let project = app.project(&ada, json!({"title": "Operations", "key": "OPS"})).await;
+    app.member(&ada, &project, &bob, "member").await;
+    app.drain().await;
+    let made = &app.list(&ada, "/v1/notifications?type=project_created").await[0];
+    assert_eq!(made.text("title"), "Your project “Operations” is ready", "though she did it");
+    let path = format!("/v1/projects/{}", project.text("id"));
+    assert_eq!(made["subject"].text("url"), path);
+
+    app.delete(&path).as_(&ada).expect(204).await;
+    let added = "project_member_added member You were added to “Operations”";
+    let deleted = "project_deleted member “Operations” was deleted";
+    assert_eq!(told(&app, &bob).await, [added, deleted]);
+    assert!(subjects(&app, &bob).iter().any(|subject| subject == "“Operations” was deleted"));
+    assert!(told(&app, &ada).await.is_empty(), "she did it");
+    // Who belonged to it sees why.
+    let item = &app.list(&bob, "/v1/notifications?type=project_deleted").await[0];
+    let event = app.read(&bob, &format!("/v1/events/{}", item.text("event_id"))).await;
+    assert_eq!((event.text("type"), &event["data"]["cascade"]), ("project.member_removed", &json!(true)));
+    app.finish().await;
+}
+
+async fn news_are_told_to_those_they_are_for(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let (root, ada, bob, eve) =
+        (app.user("Root").await, app.user("Ada").await, app.user("Bob").await, app.user("Eve").await);
+    let project = app.project(&ada, json!({"title": "Operations", "key": "OPS"})).await;
+    app.member(&ada, &project, &bob, "viewer").await;
+    app.drain().await;
+    let added = "project_member_added member You were added to “Operations”";
+    let [of_project, of_all] =
+        ["The lift runs", "We are 100"].map(|title| format!("post_published member “{title}” was published"));
+    let nowhere = Value::Null;
+    for (author, title, place) in [(&ada, "The lift runs", &project["id"]), (&root, "We are 100", &nowhere)] {
+        let draft = json!({"title": title, "body": "a", "project_id": place});
+        let post = app.post("/v1/posts", draft).as_(author).expect(201).await.json();
+        let path = format!("/v1/posts/{}", post.text("id"));
+        assert!(!told(&app, &bob).await.iter().any(|told| told.contains(title)), "a draft is no news");
+        app.post(&format!("{path}/publish"), None).as_(author).expect(200).await;
+        app.drain().await;
+        let item = &app.list(&bob, "/v1/notifications?type=post_published").await[0];
+        assert_eq!(item["subject"].text("url"), path);
+    }
+    assert_eq!(told(&app, &bob).await, [added, &of_project, &of_all]);
+    assert_eq!(told(&app, &ada).await, [of_all.as_str()], "not of her own");
+    assert_eq!(told(&app, &eve).await, [of_all.as_str()]);
+    assert!(told(&app, &root).await.is_empty());
+    assert!(!subjects(&app, &eve).iter().any(|subject| subject.contains("published")), "that is not mailed");
+    app.finish().await;
+}
+
+async fn an_assignee_is_told_of_what_matters(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let (ada, bob) = (app.user("Ada").await, app.user("Bob").await);
+    let task = app.task(&ada, json!({"title": "a", "assignee_id": bob.id})).await;
+    let path = format!("/v1/tasks/{}", task.text("id"));
+    for patch in [json!({"labels": ["x"], "description": "b"}), json!({"title": "b", "priority": "high"})] {
+        app.patch(&path, patch).as_(&ada).expect(200).await;
+    }
+    let of_bob = ["task_assigned assigned “a” was assigned to you", "task_updated assigned “b” was changed"];
+    assert_eq!(told(&app, &bob).await, of_bob);
+    let item = &app.list(&bob, "/v1/notifications?type=task_updated").await[0];
+    assert_eq!(item.text("body"), "“b” has another title and priority.");
+    assert!(told(&app, &ada).await.is_empty(), "that is for who works on it");
     app.finish().await;
 }
 

@@ -93,7 +93,11 @@ async fn metrics_are_for_this_machine(backend: Backend) {
     app.task(&ada, json!({"title": "Fix the lift"})).await;
     let metrics = app.get("/metrics").expect(200).await;
     assert!(metrics.header("content-type").starts_with("text/plain"));
-    for name in ["taskpost_http_requests_total", "taskpost_http_request_seconds_bucket", "taskpost_commit_seconds_bucket"] {
+    for name in [
+        "taskpost_http_requests_total",
+        "taskpost_http_request_seconds_bucket",
+        "taskpost_commit_seconds_bucket",
+    ] {
         assert!(metrics.text().contains(name), "{name} in {}", metrics.text());
     }
     assert!(metrics.text().contains("route=\"/auth/register\""), "routes, not addresses");
@@ -307,11 +311,15 @@ async fn nothing_is_lost_by_a_restart(backend: Backend) {
     let elsewhere = app.login(&ada).await;
     app.post("/v1/auth/logout", None).as_(&elsewhere).expect(204).await;
     let task = app.task(&ada, json!({"title": "a", "assignee_id": bob.id})).await;
+    let once = |app: &TestApp| app.post("/v1/tasks", json!({"title": "b"})).as_(&ada).key("k").expect(201);
+    let first = once(&app).await;
 
     let both = format!("a new secret of at least 32 characters,{old}");
     let app = app.stop().await.with("JWT_SECRET", both).await;
     assert_eq!(app.read(&bob, &format!("/v1/tasks/{}", task.text("id"))).await, task);
     app.get("/v1/me").as_(&elsewhere).refused(401).await;
+    let again = once(&app).await;
+    assert_eq!((again.find("idempotency-replayed"), again.json()), (Some("true"), first.json()));
     app.drain().await;
     let inbox = app.list(&bob, "/v1/notifications").await;
     let mut types: Vec<&str> = inbox.iter().map(|item| item.text("type")).collect();
@@ -324,6 +332,6 @@ async fn nothing_is_lost_by_a_restart(backend: Backend) {
     app.get("/v1/me").as_(&ada).refused(401).await;
     assert_eq!(app.read(&fresh, "/v1/me").await["roles"], json!(["admin"]));
     let events: Vec<Value> = app.events(&fresh).await;
-    assert_eq!(events.len(), 2 + 2 + 2 + 2 + 1);
+    assert_eq!(events.len(), 2 + 2 + 2 + 2 + 1 + 1);
     app.finish().await;
 }

@@ -276,6 +276,7 @@ async fn lists_are_filtered_sorted_and_searched(backend: Backend) {
         ("label=garden".to_owned(), vec![lift]),
         ("label=a%22b".to_owned(), vec![lift]),
         ("label=gard".to_owned(), vec![]),
+        ("label=b".to_owned(), vec![]),
         ("type=bug".to_owned(), vec![stairs]),
         ("priority=high&state=open".to_owned(), vec![call]),
         (format!("assignee_id={}", bob.id), vec![call]),

@@ -384,7 +384,8 @@ async fn a_project_takes_everything_with_it(backend: Backend) {
     assert_eq!(events[3]["data"]["changes"], json!({"categories": [["c"], []], "labels": [["l"], []]}));
     let last = &events[6];
     assert_eq!(last.text("id"), gone.header("event-id"));
-    assert_eq!(last["data"]["member_ids"], json!([ada.id, bob.id]));
+    assert_eq!(last["data"]["member_ids"], json!([ada.id, bob.id]), "the owner first");
+    assert_eq!(last["data"]["member_count"], json!(2));
     for table in ["tasks", "projects", "members", "watches"] {
         let count = app.number(&format!("SELECT count(*) FROM {table}")).await;
         assert!(count <= 2, "{table} keeps what is gone");

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use taskpost_common::{
     delivery::{AttemptOutcome, DeliveryState, EmailPayload},
     notification::{self, Class, NotificationType},
+    secret::{Keys, Purpose},
 };
 use taskpost_store::deliveries::Delivery;
 use taskpost_testkit::{
@@ -264,6 +265,7 @@ async fn a_late_answer_is_given_to_no_other_mail(backend: Backend) {
         clock: app.clock().clone(),
         from: "Taskpost <post@example.org>".parse().expect("a mailbox"),
         public_url: None,
+        keys: Keys::derive(&[], Purpose::MailedToken),
         mailer: Mailer::smtp(&sink.url().into(), 4).expect("a URL"),
         timeout: Duration::from_secs(5),
     };
@@ -296,6 +298,7 @@ fn delivery(app: &TestApp, user: &User) -> Delivery {
         title: "a".to_owned(),
         body: "b".to_owned(),
         url: "/v1/tasks/1".to_owned(),
+        token: None,
     };
     Delivery {
         id: clock.id(),

@@ -13,6 +13,7 @@ both!(
     an_owner_gets_what_an_owner_sees,
     an_owner_gets_what_happens_in_projects_that_they_may_read,
     a_projects_webhook_gets_what_happens_there,
+    a_projects_webhook_ends_with_it,
     types_narrow_what_is_sent,
     a_failing_receiver_is_tried_again,
     a_receiver_says_when_to_come_back,
@@ -146,6 +147,28 @@ async fn a_projects_webhook_gets_what_happens_there(backend: Backend) {
         sink.received().iter().map(|one| one.event()["data"]["task"].text("title").to_owned()).collect();
     titles.sort();
     assert_eq!(titles, ["hers", "his"]);
+    app.finish().await;
+}
+
+async fn a_projects_webhook_ends_with_it(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.user("Root").await;
+    let ada = app.user("Ada").await;
+    let project = app.project(&ada, json!({"title": "Operations", "key": "OPS"})).await;
+    let sink = WebhookSink::start().await;
+    let hook = json!({"url": sink.url("/hook"), "event_types": ["task.*", "project.*"], "project_id": project["id"]});
+    let hook = app.post("/v1/webhooks", hook).as_(&ada).expect(201).await.json();
+    app.task(&ada, json!({"title": "Fix the lift", "project_id": project["id"]})).await;
+    app.delete(&format!("/v1/projects/{}", project.text("id"))).as_(&ada).expect(204).await;
+    app.drain().await;
+    // What happened last is told as well.
+    let mut told = types(&sink);
+    told.sort_unstable();
+    assert_eq!(told, ["project.deleted", "project.member_removed", "task.created", "task.deleted"]);
+    let path = format!("/v1/webhooks/{}", hook.text("id"));
+    app.post(&format!("{path}/disable"), None).as_(&ada).expect(200).await;
+    app.post(&format!("{path}/enable"), None).as_(&ada).refused(409).await;
+    app.delete(&path).as_(&ada).expect(204).await;
     app.finish().await;
 }
 

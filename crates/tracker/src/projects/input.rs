@@ -44,9 +44,11 @@ pub struct CreateProject {
 pub struct PatchProject {
     /// One line of 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub title: Option<Option<String>>,
-    /// Markdown.
+    /// Markdown, at most 20,000 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(max_length = 20_000)]
     pub description: Option<Option<String>>,
     /// Who may read it without belonging to it.
     #[serde(default, deserialize_with = "present")]
@@ -56,10 +58,11 @@ pub struct PatchProject {
     pub archived: Option<Option<bool>>,
     /// How much tasks may matter; at least one, each once.
     #[serde(default, deserialize_with = "present")]
+    #[schema(min_items = 1)]
     pub priorities: Option<Option<Vec<Priority>>>,
     /// Why tasks are closed: 1 to 30 words, each once.
     #[serde(default, deserialize_with = "present")]
-    #[schema(max_items = 30)]
+    #[schema(min_items = 1, max_items = 30)]
     pub resolutions: Option<Option<Vec<String>>>,
 }
 

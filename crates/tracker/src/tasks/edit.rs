@@ -12,10 +12,11 @@ use taskpost_store::{Change, Session, StoreError, Tx, Viewer, members, tasks};
 use super::input::{PatchTask, Transition, apply, check_patch};
 use crate::{
     Answered, Caller, Error, Once, Tracker,
-    access::{in_project, require_open},
+    access::require_open,
     auth::unknown_assignee,
     change::TRIES,
     placing::{check_lists, not_a_member, unknown_category},
+    projects::keep,
     workflow,
 };
 
@@ -79,7 +80,7 @@ impl Tracker {
         if_match: Option<i64>,
     ) -> Result<EventId, Error> {
         let viewer = caller.viewer();
-        self.change(&caller.cause, move |tx, change| {
+        self.change_again(&caller.cause, move |tx, change| {
             Box::pin(async move {
                 let before = tasks::visible(tx, viewer, id).await?.ok_or(Error::NotFound("task"))?;
                 check_deletable(tx, viewer, &before).await?;
@@ -129,22 +130,23 @@ async fn modify(
     }
 }
 
-/// The project of a task that the viewer may see, if they may change the task there.
-async fn workplace(session: &mut Session, viewer: Viewer, task: &Task) -> Result<Option<Project>, Error> {
+/// The project of a task that the viewer may see, if they may change the task there. It stays as it is until the
+/// transaction ends, so that what is checked by it holds.
+async fn workplace(tx: &mut Tx, viewer: Viewer, task: &Task) -> Result<Option<Project>, Error> {
     let Some(id) = task.project_id else { return Ok(None) };
-    let (project, _) = in_project(session, viewer, id, ProjectRole::Member).await?;
+    let project = keep(tx, viewer, id, ProjectRole::Member).await?;
     require_open(&project)?;
     Ok(Some(project))
 }
 
-async fn check_deletable(session: &mut Session, viewer: Viewer, task: &Task) -> Result<(), Error> {
+async fn check_deletable(tx: &mut Tx, viewer: Viewer, task: &Task) -> Result<(), Error> {
     let is_theirs = task.reporter_id == viewer.user_id;
     match task.project_id {
         None if is_theirs || viewer.admin => Ok(()),
         None => Err(Error::Forbidden("only the reporter of a personal task may delete it")),
         Some(id) => {
             let least = if is_theirs { ProjectRole::Member } else { ProjectRole::Maintainer };
-            in_project(session, viewer, id, least).await.map(drop)
+            keep(tx, viewer, id, least).await.map(drop)
         }
     }
 }

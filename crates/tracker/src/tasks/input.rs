@@ -59,9 +59,11 @@ pub struct CreateTask {
 pub struct PatchTask {
     /// One line of 1 to 200 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub title: Option<Option<String>>,
-    /// Markdown.
+    /// Markdown, at most 20,000 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(max_length = 20_000)]
     pub description: Option<Option<String>>,
     /// One of the project's types; outside projects task, bug, feature or chore.
     #[serde(default, rename = "type", deserialize_with = "present")]
@@ -77,6 +79,7 @@ pub struct PatchTask {
     pub assignee_id: Option<Option<UserId>>,
     /// At most 20 words.
     #[serde(default, deserialize_with = "present")]
+    #[schema(max_items = 20)]
     pub labels: Option<Option<Vec<String>>>,
     /// When it should be done.
     #[serde(default, deserialize_with = "present")]

@@ -8,22 +8,32 @@ use taskpost_common::{ProjectId, UserId, event::AssignCause, project::ProjectRol
 use taskpost_store::{projects, tasks};
 use utoipa::ToSchema;
 
-use crate::{
-    Answered, Caller, Error, Once, Tracker,
-    access::{in_project, require_open},
-};
+use crate::{Answered, Caller, Error, Once, Tracker, access::require_open, projects::keep};
 
 /// The most tasks that are dealt out at once.
 const MOST: usize = 5_000;
 
 /// How tasks are dealt out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", rename_all = "snake_case")]
 pub enum Strategy {
     /// Each to anybody.
     Random,
     /// Each to one of those who have the fewest by then.
     LeastLoaded,
+}
+
+/// From a text only: a derived enum would also be read from an object such as `{"random": null}`.
+impl TryFrom<String> for Strategy {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, &'static str> {
+        match word.as_str() {
+            "random" => Ok(Self::Random),
+            "least_loaded" => Ok(Self::LeastLoaded),
+            _ => Err("must be one of `random`, `least_loaded`"),
+        }
+    }
 }
 
 /// A wish to deal tasks out again.
@@ -60,8 +70,8 @@ impl Tracker {
         let seed = input.seed.unwrap_or_else(|| rand::rng().random());
         self.change_once(caller, once, move |tx, change| {
             Box::pin(async move {
-                let (found, _) = in_project(tx, viewer, project, ProjectRole::Maintainer).await?;
-                require_open(&found)?;
+                let kept = keep(tx, viewer, project, ProjectRole::Maintainer).await?;
+                require_open(&kept)?;
                 let open = tasks::open_in_project(tx, project, MOST + 1).await?;
                 if open.len() > MOST {
                     return Err(Error::Conflict(format!(

@@ -1,5 +1,8 @@
 //! What may be changed of an account.
 
+use std::ops::RangeInclusive;
+
+use chrono_tz::Tz;
 use serde::Deserialize;
 use taskpost_common::user::{User, UserStatus};
 use utoipa::ToSchema;
@@ -12,17 +15,19 @@ use crate::{Error, new_account::check_name, tasks::present, validate::Checks};
 pub struct PatchUser {
     /// How others see the user; 1 to 100 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_length = 1, max_length = 100)]
     pub name: Option<Option<String>>,
-    /// An IANA time zone.
+    /// A name of the IANA time zone database.
     #[serde(default, deserialize_with = "present")]
-    #[schema(example = "Europe/Berlin")]
+    #[schema(example = "Europe/Berlin", min_length = 1, max_length = 64)]
     pub timezone: Option<Option<String>>,
-    /// A BCP 47 language tag.
+    /// A well-formed BCP 47 language tag of at most 35 characters.
     #[serde(default, deserialize_with = "present")]
-    #[schema(example = "de-AT")]
+    #[schema(example = "de-AT", min_length = 2, max_length = 35)]
     pub locale: Option<Option<String>>,
     /// Whether the account may be used; for admins to say.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     pub status: Option<UserStatus>,
 }
 
@@ -52,7 +57,7 @@ pub(super) fn check_patch(patch: &PatchUser) -> Result<(), Error> {
         None => {}
     }
     if let Some(Some(timezone)) = &patch.timezone
-        && !is_timezone(timezone)
+        && timezone.parse::<Tz>().is_err()
     {
         checks.fault("/timezone", "invalid_timezone", "must be an IANA time zone such as Europe/Berlin");
     }
@@ -64,21 +69,36 @@ pub(super) fn check_patch(patch: &PatchUser) -> Result<(), Error> {
     checks.finish()
 }
 
-/// Whether it has the form of a name in the IANA time zone database.
-fn is_timezone(name: &str) -> bool {
-    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+');
-    let is_part = |part: &str| !part.is_empty() && part.chars().all(is_letter);
-    name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.split('/').all(is_part)
+/// Whether it is a well-formed language tag (BCP 47): a language, and in this order what narrows it, with no word on
+/// whether there is such a thing.
+fn is_locale(tag: &str) -> bool {
+    let letters = |part: &str, lengths| is_word(part, lengths, u8::is_ascii_alphabetic);
+    let digits = |part: &str, lengths| is_word(part, lengths, u8::is_ascii_digit);
+    let mixed = |part: &str, lengths| is_word(part, lengths, u8::is_ascii_alphanumeric);
+    let mut parts = tag.split('-').peekable();
+    let Some(language) = parts.next_if(|part| letters(part, 2..=8)) else { return false };
+    let mut room = if language.len() <= 3 { 3 } else { 0 };
+    while room > 0 && parts.next_if(|part| letters(part, 3..=3)).is_some() {
+        room -= 1;
+    }
+    let _script = parts.next_if(|part| letters(part, 4..=4));
+    let _region = parts.next_if(|part| letters(part, 2..=2) || digits(part, 3..=3));
+    let is_variant = |part: &str| {
+        mixed(part, 5..=8) || (mixed(part, 4..=4) && part.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    while parts.next_if(|part| is_variant(part)).is_some() {}
+    while let Some(extension) = parts.next_if(|part| mixed(part, 1..=1)) {
+        let shortest = if extension.eq_ignore_ascii_case("x") { 1 } else { 2 };
+        if parts.next_if(|part| mixed(part, shortest..=8)).is_none() {
+            return false;
+        }
+        while parts.next_if(|part| mixed(part, shortest..=8)).is_some() {}
+    }
+    tag.len() <= 35 && parts.next().is_none()
 }
 
-/// Whether it has the form of a language tag (BCP 47): a language, and what narrows it.
-fn is_locale(tag: &str) -> bool {
-    let is_part = |part: &str| {
-        (1..=8).contains(&part.len()) && part.bytes().all(|letter| letter.is_ascii_alphanumeric())
-    };
-    let language = tag.split('-').next().unwrap_or_default();
-    let is_language = language.len() >= 2 && language.bytes().all(|letter| letter.is_ascii_alphabetic());
-    tag.len() <= 35 && is_language && tag.split('-').all(is_part)
+fn is_word(part: &str, lengths: RangeInclusive<usize>, of: fn(&u8) -> bool) -> bool {
+    lengths.contains(&part.len()) && part.as_bytes().iter().all(of)
 }
 
 #[cfg(test)]
@@ -86,17 +106,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_zones_and_languages_have_their_form() {
+    fn a_time_zone_is_one_of_the_database() {
         for good in ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5", "EST5EDT"] {
-            assert!(is_timezone(good), "{good}");
+            assert!(good.parse::<Tz>().is_ok(), "{good}");
         }
-        for bad in ["", "/", "Europe/", "+05:00", "Europe Berlin", "../etc/passwd", &"a".repeat(65)] {
-            assert!(!is_timezone(bad), "{bad}");
+        for bad in ["", "/", "Europe/", "Europe/Atlantis", "europe/berlin", "+05:00", "Europe/Berlin "] {
+            assert!(bad.parse::<Tz>().is_err(), "{bad}");
         }
-        for good in ["de", "pt-BR", "zh-Hant-TW", "de-CH-1996"] {
+    }
+
+    #[test]
+    fn a_language_tag_is_well_formed() {
+        for good in [
+            "de",
+            "pt-BR",
+            "es-419",
+            "zh-Hant-TW",
+            "zh-yue-HK",
+            "de-CH-1996",
+            "sl-rozaj-biske",
+            "de-u-co-phonebk-x-a",
+            "qaa",
+        ] {
             assert!(is_locale(good), "{good}");
         }
-        for bad in ["", "d", "de_DE", "de-", "1de", "de-abcdefghi", "english is fine"] {
+        for bad in [
+            "",
+            "d",
+            "de_DE",
+            "de-",
+            "1de",
+            "de-abcdefghi",
+            "de-DE-DE",
+            "de-TW-Hant",
+            "de-u",
+            "de-u-a",
+            "de-x",
+            "x-a",
+            "deutsch-abc",
+            "english is fine",
+            "de-a12",
+            "de-CH-1996-1996-1996-1996-1996-1996-1996",
+        ] {
             assert!(!is_locale(bad), "{bad}");
         }
     }

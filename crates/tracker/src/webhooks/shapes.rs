@@ -6,6 +6,8 @@ use taskpost_common::{AttemptId, DeliveryId, EndpointId, ProjectId};
 use taskpost_store::endpoints::Endpoint;
 use utoipa::ToSchema;
 
+use crate::tasks::present;
+
 /// The one format there is yet.
 pub(super) const FORMAT: &str = "cloudevents";
 
@@ -17,7 +19,7 @@ pub struct CreateWebhook {
     #[schema(example = "https://hooks.example.org/taskpost")]
     pub url: String,
     /// Types or families, such as `task.created` or `task.*`; `*` is all but what is about deliveries.
-    #[schema(example = json!(["task.*"]))]
+    #[schema(example = json!(["task.*"]), min_items = 1, max_items = 50)]
     pub event_types: Vec<String>,
     /// Only events of this project, of which one must be a maintainer.
     #[serde(default)]
@@ -25,24 +27,28 @@ pub struct CreateWebhook {
     /// `cloudevents`.
     #[serde(default)]
     pub format: Option<String>,
-    /// A note.
+    /// A note of at most 500 characters.
     #[serde(default)]
+    #[schema(max_length = 500)]
     pub description: Option<String>,
 }
 
-/// A merge patch: what is absent stays.
+/// A merge patch: what is absent stays, null empties.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchWebhook {
     /// Another address.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     pub url: Option<String>,
     /// Other types.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, min_items = 1, max_items = 50)]
     pub event_types: Option<Vec<String>>,
     /// Another note.
-    #[serde(default)]
-    pub description: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(max_length = 500)]
+    pub description: Option<Option<String>>,
 }
 
 /// A receiver, without its secret.

@@ -115,7 +115,12 @@ fn write(folder: &Path, unfinished: &str, finished: &str, mail: &[u8]) -> io::Re
 }
 
 fn fill(path: &Path, mail: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    // It may tell a token, as a mail in a mailbox does.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
     file.write_all(mail)?;
     file.sync_all()
 }

@@ -81,12 +81,18 @@ const fn because(kind: NotificationType) -> &'static str {
         NotificationType::TaskUnassigned => "You get this because a task was assigned to you before.",
         NotificationType::TaskStatusChanged
         | NotificationType::TaskCompleted
+        | NotificationType::TaskReopened
+        | NotificationType::TaskUpdated
         | NotificationType::TaskDueSoon
         | NotificationType::TaskOverdue => "You get this because you made this task or work on it.",
         NotificationType::CommentCreated => "You get this because you made this or work on it.",
         NotificationType::Mention => "You get this because a comment names you.",
+        NotificationType::PostPublished => "You get this because it is news for you.",
+        NotificationType::ProjectCreated => "You get this because you made this project.",
         NotificationType::ProjectMemberAdded => "You get this because you belong to this project.",
-        NotificationType::ProjectMemberRemoved => "You get this because you belonged to this project.",
+        NotificationType::ProjectMemberRemoved | NotificationType::ProjectDeleted => {
+            "You get this because you belonged to this project."
+        }
         NotificationType::Security => "You get this because your account changed.",
     }
 }
@@ -132,6 +138,7 @@ mod tests {
             title: title.to_owned(),
             body: body.to_owned(),
             url: "/v1/tasks/1".to_owned(),
+            token: None,
         };
         let public_url = public_url.map(|url| url.parse().unwrap());
         let letter = Letter {

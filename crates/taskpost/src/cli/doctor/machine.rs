@@ -87,8 +87,8 @@ fn secret(config: &Config) -> Finding {
         Database::Postgres(_) => Finding::warn(
             NAME,
             detail,
-            "set JWT_SECRET where the API runs in more than one process: with a data folder each, they would refuse \
-             each other's tokens",
+            "set JWT_SECRET where API and workers run in more than one process: with a data folder each, they would \
+             refuse each other's tokens",
         ),
     }
 }
