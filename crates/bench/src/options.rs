@@ -36,6 +36,12 @@ pub struct Options {
     /// Instead of the usual rows: 1, 2 and 3 API processes, 1, 2 and 4 of consumers
     #[arg(long)]
     pub scale: bool,
+    /// Instead of the usual rows: one project with very many tasks
+    #[arg(long)]
+    pub projects: bool,
+    /// How many tasks that project has
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub tasks: u32,
     /// Where logs and results go
     #[arg(long, default_value = "target/bench", value_name = "FOLDER")]
     pub folder: PathBuf,
@@ -80,7 +86,7 @@ impl Options {
 
     /// Whether something else than the usual rows was asked for.
     pub fn is_special(&self) -> bool {
-        self.growth || self.soak.is_some() || self.scale
+        self.growth || self.soak.is_some() || self.scale || self.projects
     }
 
     /// With what `--quick` means.

@@ -161,9 +161,9 @@ fn every_row_is_listed_and_can_be_chosen() {
     assert!(all.lines().count() > 20 && all.contains("floor ") && all.contains("river "), "{all}");
     let some = list(&["--only", "webhooks", "--only", "floor"]);
     assert_eq!(some.lines().count(), 3, "{some}");
-    let special = list(&["--growth", "--soak", "10", "--scale"]);
-    assert!(
-        special.contains("growth-full") && special.contains("soak-full") && !special.contains("floor"),
-        "{special}"
-    );
+    let special = list(&["--growth", "--soak", "10", "--scale", "--projects"]);
+    for row in ["growth-full", "soak-full", "scale-api-1", "projects-embedded", "projects-full"] {
+        assert!(special.contains(row) && !all.contains(row), "{row}: {special}");
+    }
+    assert!(!special.contains("floor"), "{special}");
 }

@@ -8,6 +8,7 @@ mod growth;
 mod memory;
 mod overload;
 mod post;
+mod projects;
 mod read;
 mod scale;
 mod soak;
@@ -61,8 +62,12 @@ fn usual() -> Vec<Row> {
 }
 
 fn special(options: &Options) -> Vec<Row> {
-    let asked =
-        [(options.growth, growth::ROWS), (options.soak.is_some(), soak::ROWS), (options.scale, scale::ROWS)];
+    let asked = [
+        (options.growth, growth::ROWS),
+        (options.soak.is_some(), soak::ROWS),
+        (options.scale, scale::ROWS),
+        (options.projects, projects::ROWS),
+    ];
     asked.into_iter().filter(|(asked, _)| *asked).flat_map(|(_, rows)| rows).copied().collect()
 }
 

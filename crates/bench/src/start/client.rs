@@ -63,14 +63,20 @@ impl Client {
         let mut ids = Vec::with_capacity(titles.len());
         for titles in titles.chunks(BATCH) {
             let tasks: Vec<Value> = titles.iter().map(|title| json!({"title": title})).collect();
-            let answer = self.post("/v1/tasks/batch", &json!({"tasks": tasks}), 207).await?;
-            let results = answer["results"].as_array().context("a batch has results")?;
-            for result in results {
-                let id = result["task"]["id"].as_str();
-                ids.push(id.with_context(|| format!("a task of a batch failed: {result}"))?.to_owned());
-            }
+            ids.extend(self.batch(&tasks).await?);
         }
         Ok(ids)
+    }
+
+    /// Makes these tasks, at most [`BATCH`]; gives their ids.
+    pub async fn batch(&self, tasks: &[Value]) -> Result<Vec<String>> {
+        let answer = self.post("/v1/tasks/batch", &json!({"tasks": tasks}), 207).await?;
+        let results = answer["results"].as_array().context("a batch has results")?;
+        let id = |result: &Value| {
+            let id = result["task"]["id"].as_str().map(str::to_owned);
+            id.with_context(|| format!("a task of a batch failed: {result}"))
+        };
+        results.iter().map(id).collect()
     }
 
     /// A GET that must be answered 200.
@@ -85,9 +91,22 @@ impl Client {
 
     /// A DELETE that must be answered 204.
     pub async fn delete(&self, path: &str) -> Result<()> {
-        let deleted = self.http.delete(self.url(path)).bearer_auth(&self.token).send().await?;
-        ensure!(deleted.status() == 204, "DELETE {path}: {}", deleted.status());
+        let status = self.remove(path).await?;
+        ensure!(status == 204, "DELETE {path}: {status}");
         Ok(())
+    }
+
+    /// The status of a DELETE.
+    pub async fn remove(&self, path: &str) -> Result<u16> {
+        let deleted = self.http.delete(self.url(path)).bearer_auth(&self.token).send().await?;
+        Ok(deleted.status().as_u16())
+    }
+
+    /// The status of a GET, and how many bytes its answer has.
+    pub async fn look(&self, path: &str) -> Result<(u16, usize)> {
+        let answer = self.http.get(self.url(path)).bearer_auth(&self.token).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.bytes().await?.len()))
     }
 
     /// Whether a GET of this path is answered 200 now.
