@@ -82,10 +82,7 @@ pub async fn lock(tx: &mut Tx, id: ProjectId) -> Result<(), StoreError> {
 pub async fn keep(tx: &mut Tx, id: ProjectId) -> Result<(), StoreError> {
     // Not the row: shared locks of rows pass by who waits to change it, for ever where much goes on, and the intake,
     // which counts in the row, need not wait for these, nor they for it.
-    // Half a second at most: whoever waits has a connection that others need.
-    const SQL: &str = "
-        SELECT set_config('lock_timeout', '500ms', true), pg_advisory_xact_lock_shared($1),
-            set_config('lock_timeout', '2s', true)";
+    const SQL: &str = "SELECT pg_advisory_xact_lock_shared($1)";
     if tx.is_postgres() {
         on!(tx, |c| sqlx::query(SQL).bind(number(id)).execute(c).await.map(drop)?);
     }
