@@ -1,5 +1,10 @@
-//! Pages: opaque cursors that carry their own proof.
+//! Pages: opaque cursors that carry their own proof, and show nobody where in a list they stand: that may be at
+//! something that they must not see.
 
+use aws_lc_rs::{
+    aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey},
+    error::Unspecified,
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -10,9 +15,10 @@ use crate::secret::mac;
 const LONGEST: usize = 1_024;
 /// How long a cursor may be kept.
 const LIFETIME: Duration = Duration::days(7);
-const MAC_BYTES: usize = 16;
+/// The same for every cursor, as RFC 8452 allows: equal cursors are equal, and nothing else is to be seen of them.
+const NONCE: [u8; 12] = [0; 12];
 
-/// Signs cursors. A cursor holds for the one user, filter and order it was made for, named by its scope.
+/// Seals cursors. A cursor holds for the one user, filter and order it was made for, named by its scope.
 #[derive(Clone)]
 pub struct CursorKey([u8; 32]);
 
@@ -56,8 +62,11 @@ impl CursorKey {
         now: DateTime<Utc>,
     ) -> Result<String, serde_json::Error> {
         let mut bytes = serde_json::to_vec(&Sealed { key, until: (now + LIFETIME).timestamp() })?;
-        let tag = mac(&self.0, &[scope.as_bytes(), &bytes]);
-        bytes.extend_from_slice(&tag[..MAC_BYTES]);
+        let sealed = self.key().and_then(|key| {
+            let nonce = Nonce::assume_unique_for_key(NONCE);
+            key.seal_in_place_append_tag(nonce, Aad::from(scope.as_bytes()), &mut bytes)
+        });
+        sealed.map_err(|_| <serde_json::Error as serde::ser::Error>::custom("a cursor cannot be sealed"))?;
         Ok(URL_SAFE_NO_PAD.encode(bytes))
     }
 
@@ -71,22 +80,21 @@ impl CursorKey {
         if cursor.len() > LONGEST {
             return Err(InvalidCursor::Forged);
         }
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| InvalidCursor::Forged)?;
-        let split = bytes.len().checked_sub(MAC_BYTES).ok_or(InvalidCursor::Forged)?;
-        let (body, tag) = bytes.split_at(split);
-        if !constant_time_eq(&mac(&self.0, &[scope.as_bytes(), body])[..MAC_BYTES], tag) {
-            return Err(InvalidCursor::Forged);
-        }
+        let mut bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| InvalidCursor::Forged)?;
+        let key = self.key().map_err(|_| InvalidCursor::Forged)?;
+        let nonce = Nonce::assume_unique_for_key(NONCE);
+        let body = key.open_in_place(nonce, Aad::from(scope.as_bytes()), &mut bytes);
+        let body = body.map_err(|_| InvalidCursor::Forged)?;
         let sealed: Sealed<K> = serde_json::from_slice(body).map_err(|_| InvalidCursor::Forged)?;
         if sealed.until < now.timestamp() {
             return Err(InvalidCursor::Expired);
         }
         Ok(sealed.key)
     }
-}
 
-fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
-    subtle::ConstantTimeEq::ct_eq(a, b).into()
+    fn key(&self) -> Result<LessSafeKey, Unspecified> {
+        UnboundKey::new(&AES_256_GCM_SIV, &self.0).map(LessSafeKey::new)
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +119,13 @@ mod tests {
         );
         let later = now() + LIFETIME + Duration::seconds(1);
         assert_eq!(key.open::<i64>("user 1, open", &cursor, later), Err(InvalidCursor::Expired));
+    }
+
+    #[test]
+    fn a_cursor_shows_nothing() {
+        let cursor = CursorKey::derive(b"secret").seal("scope", "a hidden task", now()).unwrap();
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("hidden"));
     }
 
     proptest! {
