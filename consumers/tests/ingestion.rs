@@ -19,7 +19,7 @@ use taskpost_store::{
     Db, Session,
     dead_letters::{self, DeadLetter, LetterFilter},
     events,
-    tasks::{self, TaskFilter, TaskOrder, Within},
+    tasks::{self, TaskFilter, Within},
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -210,23 +210,7 @@ impl Stage {
 
     /// The ids of the tasks that are stored, in order.
     async fn stored(&self) -> Vec<String> {
-        let everything = TaskFilter {
-            status: Vec::new(),
-            state: None,
-            priority: Vec::new(),
-            task_type: Vec::new(),
-            assignee_id: Vec::new(),
-            reporter_id: Vec::new(),
-            category_id: Vec::new(),
-            label: Vec::new(),
-            words: Vec::new(),
-            due_from: None,
-            due_before: None,
-            created_from: None,
-            created_before: None,
-            order: TaskOrder::CreatedAt,
-            descending: false,
-        };
+        let everything = TaskFilter::default();
         let found = tasks::list(&mut self.reader().await, Within::Everything, &everything, None, 100_000)
             .await
             .unwrap();

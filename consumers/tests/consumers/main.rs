@@ -2,6 +2,7 @@
 //! Kafkas.
 #![cfg(test)]
 
+mod echo;
 mod notifier;
 mod redrive;
 mod relay;

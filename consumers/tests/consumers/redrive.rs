@@ -6,7 +6,10 @@ use taskpost_common::DeadLetterId;
 use taskpost_consumers::Group;
 use taskpost_store::dead_letters::{self, DeadLetter};
 
-use crate::support::{Echo, Stage, begin, until};
+use crate::{
+    echo::Echo,
+    support::{Stage, begin, until},
+};
 
 pub async fn request(stage: &Stage, id: DeadLetterId, payload: Option<&str>) -> bool {
     let mut tx = begin(stage.db()).await;

@@ -14,8 +14,9 @@ use taskpost_ports::{
 use taskpost_store::progress::{self, Step};
 
 use crate::{
+    echo::Echo,
     redrive,
-    support::{Echo, PARTITIONS, Running, Stage, brokers, until},
+    support::{PARTITIONS, Running, Stage, brokers, until},
 };
 
 /// A Kafka that fails on demand, and a stage on it, which goes first.

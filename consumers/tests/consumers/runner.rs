@@ -9,7 +9,10 @@ use taskpost_store::{
     progress::{self, Step},
 };
 
-use crate::support::{Echo, Running, Stage, begin, until};
+use crate::{
+    echo::Echo,
+    support::{Running, Stage, begin, until},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_crashed_takes_effect_once() {

@@ -5,7 +5,10 @@ use std::sync::{Arc, atomic::Ordering};
 use taskpost_common::UserId;
 use taskpost_consumers::groups::Notifier;
 
-use crate::support::{Echo, Stage, brokers, until};
+use crate::{
+    echo::Echo,
+    support::{Stage, brokers, until},
+};
 
 async fn tasks(stage: &Stage, reporter: UserId, all: &mut Vec<String>) {
     for _ in 0..15 {

@@ -52,6 +52,16 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// How tasks are dealt out.
+    Strategy {
+        /// Each to anybody.
+        Random = "random",
+        /// Each to one of those who have the fewest by then.
+        LeastLoaded = "least_loaded",
+    }
+}
+
 impl StatusCategory {
     /// Done and cancelled are closed, the others open.
     pub const fn state(self) -> TaskState {

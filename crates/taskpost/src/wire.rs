@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use secrecy::SecretString;
 use taskpost_api::{
     http::{self, App, Operate, Router},
     serve,
@@ -110,8 +111,10 @@ pub async fn start(
     let (stop_api, stop_stages) = (CancellationToken::new(), CancellationToken::new());
     let (mut api, mut stages) = (JoinSet::new(), JoinSet::new());
     let ports = Ports::open(config, roles, &db, &clock, &mut stages, &stop_stages)?;
+    let secrets = if roles.api || ports.queue.is_some() { secrets::load(config)? } else { Vec::new() };
     let tracker = if roles.api {
-        Some(start_tracker(config, &ports, &db, &clock, &mut stages, &stop_stages).await?)
+        let foundation = parts(&ports, &db, &clock, secrets.clone());
+        Some(Tracker::start(foundation, config, &mut stages, stop_stages.clone()).await?)
     } else {
         None
     };
@@ -135,7 +138,8 @@ pub async fn start(
         }
     }
     if let Some(queue) = &ports.queue {
-        workers(config, queue, &ports.wakes, &db, &clock)?.start(&mut stages, stop_stages.clone())?;
+        let keys = Keys::derive(&secrets, Purpose::MailedToken);
+        workers(config, queue, &ports.wakes, &db, &clock, keys).start(&mut stages, stop_stages.clone())?;
     }
     stages.spawn(upkeep(ports.limiter.clone(), metrics.clone(), stop_stages.clone()));
     if !db.has_outbox() {
@@ -204,15 +208,8 @@ fn make_data_dir(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("DATA_DIR: cannot make the folder {}", config.data_dir.display()))
 }
 
-async fn start_tracker(
-    config: &Config,
-    ports: &Ports,
-    db: &Db,
-    clock: &Clock,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> anyhow::Result<Tracker> {
-    let foundation = Parts {
+fn parts(ports: &Ports, db: &Db, clock: &Clock, secrets: Vec<SecretString>) -> Parts {
+    Parts {
         db: db.clone(),
         log: ports.log.clone(),
         queue: ports.queue.clone(),
@@ -220,13 +217,12 @@ async fn start_tracker(
         spread: ports.spread.clone(),
         wakes: ports.wakes.clone(),
         clock: clock.clone(),
-        secrets: secrets::load(config)?,
-    };
-    Ok(Tracker::start(foundation, config, tasks, stop.clone()).await?)
+        secrets,
+    }
 }
 
-fn workers(config: &Config, queue: &Queue, wakes: &Wakes, db: &Db, clock: &Clock) -> anyhow::Result<Workers> {
-    Ok(Workers {
+fn workers(config: &Config, queue: &Queue, wakes: &Wakes, db: &Db, clock: &Clock, keys: Keys) -> Workers {
+    Workers {
         db: db.clone(),
         queue: queue.clone(),
         wakes: wakes.clone(),
@@ -240,8 +236,8 @@ fn workers(config: &Config, queue: &Queue, wakes: &Wakes, db: &Db, clock: &Clock
             from: config.mail_from.clone(),
             public_url: config.public_url.clone(),
         },
-        keys: Keys::derive(&secrets::load(config)?, Purpose::MailedToken),
-    })
+        keys,
+    }
 }
 
 fn api_router(config: &Config, tracker: Tracker, ports: &Ports, metrics: PrometheusHandle) -> Router {

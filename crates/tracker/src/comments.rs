@@ -9,7 +9,7 @@ use taskpost_common::{
 use taskpost_store::{
     Change, Session, StoreError, Tx, Viewer,
     comments::{self, Root},
-    projects, tasks,
+    tasks,
 };
 use utoipa::ToSchema;
 
@@ -20,7 +20,7 @@ use crate::{
     mentions,
     pages::{Cursors, Page, PageRequest},
     posts::{self, SeenPost, check_version, surroundings},
-    projects::held,
+    projects::keep_any,
     tasks::present,
     validate::{Checks, Lines},
 };
@@ -247,7 +247,7 @@ async fn keep(
 ) -> Result<Place, Error> {
     check(&seen)?;
     let Some(project) = &seen.project else { return Ok(seen) };
-    projects::keep(tx, project.id).await.map_err(held)?;
+    keep_any(tx, Some(project.id)).await?;
     let kept = place(tx, viewer, seen.root.subject()).await?;
     check(&kept)?;
     Ok(kept)

@@ -84,9 +84,7 @@ pub use posts::{CreatePost, PatchPost};
 pub use projects::{CreateProject, Part, PatchProject};
 pub use resets::{Forgot, Reset};
 pub use seed::{DEMO_PASSWORD, Demo, Seeded};
-pub use tasks::{
-    BatchItem, CreateTask, HistoryItem, PatchTask, Reassign, Reassigned, Strategy, TaskName, Transition,
-};
+pub use tasks::{BatchItem, CreateTask, HistoryItem, PatchTask, Reassign, Reassigned, TaskName, Transition};
 pub use users::{CreateUser, PatchUser, Profile, SeenUser, SetRoles};
 pub use watches::{AddWatchers, SetWatch, Watchers};
 pub use webhooks::{CreateWebhook, PatchWebhook, TestDelivery, Webhook, WebhookAttempt, WebhookWithSecret};

@@ -20,7 +20,7 @@ use crate::{
     change::TRIES,
     pages::{Cursors, Page, PageRequest},
     placing::unknown_project,
-    projects::held,
+    projects::keep_any,
     tasks::present,
     validate::{Checks, Lines},
 };
@@ -68,7 +68,7 @@ impl Tracker {
         self.change_once(caller, once, move |tx, change| {
             Box::pin(async move {
                 may_post(tx, viewer, input.project_id).await?;
-                keep(tx, input.project_id).await?;
+                keep_any(tx, input.project_id).await?;
                 may_post(tx, viewer, input.project_id).await?;
                 let now = change.clock.now();
                 let post = Post {
@@ -241,18 +241,10 @@ pub(crate) fn check_version(current: i64, if_match: Option<i64>) -> Result<(), E
 async fn writable(tx: &mut Tx, viewer: Viewer, id: PostId) -> Result<SeenPost, Error> {
     let before = seen(tx, viewer, id).await?;
     before.require_writer(viewer)?;
-    keep(tx, before.post.project_id).await?;
+    keep_any(tx, before.post.project_id).await?;
     let kept = seen(tx, viewer, id).await?;
     kept.require_writer(viewer)?;
     Ok(kept)
-}
-
-/// Keeps the project, if there is one, as it is until the transaction ends.
-async fn keep(tx: &mut Tx, project: Option<ProjectId>) -> Result<(), Error> {
-    match project {
-        Some(project) => projects::keep(tx, project).await.map_err(held),
-        None => Ok(()),
-    }
 }
 
 async fn may_post(session: &mut Session, viewer: Viewer, project: Option<ProjectId>) -> Result<(), Error> {

@@ -221,12 +221,20 @@ pub(crate) async fn keep(
     least: ProjectRole,
 ) -> Result<Project, Error> {
     in_project(tx, viewer, id, least).await?;
-    projects::keep(tx, id).await.map_err(held)?;
+    keep_any(tx, Some(id)).await?;
     Ok(in_project(tx, viewer, id, least).await?.0)
 }
 
+/// As [`keep`], whoever asks; nothing where there is no project. What was read of it before is to be read again.
+pub(crate) async fn keep_any(tx: &mut Tx, id: Option<ProjectId>) -> Result<(), Error> {
+    match id {
+        Some(id) => projects::keep(tx, id).await.map_err(held),
+        None => Ok(()),
+    }
+}
+
 /// Who waits in vain for a project has changed nothing.
-pub(crate) fn held(error: StoreError) -> Error {
+fn held(error: StoreError) -> Error {
     match error {
         StoreError::Locked(_) => Error::Held,
         error => error.into(),

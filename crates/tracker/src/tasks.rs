@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 pub use input::{CreateTask, PatchTask, TaskName, Transition};
 pub(crate) use input::{check_new, new_task, present};
-pub use reassign::{Reassign, Reassigned, Strategy};
+pub use reassign::{Reassign, Reassigned};
 
 use crate::{
     Answered, Caller, Error, Once, Tracker,

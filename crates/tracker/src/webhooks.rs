@@ -25,7 +25,7 @@ pub use shapes::{CreateWebhook, PatchWebhook, TestDelivery, Webhook, WebhookAtte
 use crate::{
     Answered, Caller, Error, Once, Tracker,
     pages::{Cursors, Page, PageRequest},
-    projects::{held, keep},
+    projects::{keep, keep_any},
     validate::{Checks, Lines},
 };
 use shapes::FORMAT;
@@ -317,7 +317,7 @@ fn check_types(checks: &mut Checks, event_types: &[String]) {
 /// What belongs to a deleted project would never get anything.
 async fn require_project(tx: &mut Tx, project: Option<ProjectId>) -> Result<(), Error> {
     let Some(project) = project else { return Ok(()) };
-    projects::keep(tx, project).await.map_err(held)?;
+    keep_any(tx, Some(project)).await?;
     match projects::get(tx, project).await? {
         Some(_) => Ok(()),
         None => Err(Error::Conflict("the webhook's project was deleted; delete the webhook too".to_owned())),

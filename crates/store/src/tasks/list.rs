@@ -26,7 +26,7 @@ use page::Page;
 use range::{Choice, MOST, Range};
 
 /// Which tasks are wanted. An empty list asks for nothing in particular.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TaskFilter {
     /// One of these statuses.
     pub status: Vec<String>,

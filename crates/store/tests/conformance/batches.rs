@@ -11,7 +11,7 @@ use taskpost_store::{
     events::{self, NewEvent, SeenBy},
     idempotency::{self, KeyRow},
     notifications::{self, Decision, InboxFilter, NewNotification},
-    tasks::{self, NewTask},
+    tasks::{self, NewTask, TaskFilter},
     users,
 };
 
@@ -19,7 +19,6 @@ use crate::{
     deliveries::webhook,
     harness::{Store, plain},
     idempotency::key_row,
-    listing::everything,
     notifications::item,
 };
 
@@ -38,7 +37,7 @@ async fn the_largest_batch_of_tasks_goes_in(store: Store) {
     let listed = tasks::list(
         &mut store.reader().await,
         crate::listing::within(plain(assignee)),
-        &everything(),
+        &TaskFilter::default(),
         None,
         MAX_BATCH + 1,
     )
@@ -141,7 +140,7 @@ async fn empty_lists_find_nothing(store: Store) {
     assert!(endpoints::by_ids(&mut reader, &[]).await.unwrap().is_empty());
     // In a filter an empty list asks for nothing in particular.
     assert_eq!(
-        tasks::list(&mut reader, crate::listing::within(store.admin()), &everything(), None, 10)
+        tasks::list(&mut reader, crate::listing::within(store.admin()), &TaskFilter::default(), None, 10)
             .await
             .unwrap()
             .tasks
@@ -149,7 +148,7 @@ async fn empty_lists_find_nothing(store: Store) {
         1
     );
     assert!(
-        tasks::list(&mut reader, crate::listing::within(store.admin()), &everything(), None, 0)
+        tasks::list(&mut reader, crate::listing::within(store.admin()), &TaskFilter::default(), None, 0)
             .await
             .unwrap()
             .tasks

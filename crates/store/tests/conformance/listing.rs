@@ -30,26 +30,6 @@ pub fn within(viewer: Viewer) -> Within<'static> {
 }
 
 /// All tasks, from the oldest.
-pub const fn everything() -> TaskFilter {
-    TaskFilter {
-        status: Vec::new(),
-        state: None,
-        priority: Vec::new(),
-        task_type: Vec::new(),
-        assignee_id: Vec::new(),
-        reporter_id: Vec::new(),
-        category_id: Vec::new(),
-        label: Vec::new(),
-        words: Vec::new(),
-        due_from: None,
-        due_before: None,
-        created_from: None,
-        created_before: None,
-        order: TaskOrder::CreatedAt,
-        descending: false,
-    }
-}
-
 async fn filters_narrow(store: Store) {
     let (ada, bob): (UserId, UserId) = (store.id(), store.id());
     let mut rows = Vec::new();
@@ -69,26 +49,30 @@ async fn filters_narrow(store: Store) {
 
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let table: Vec<(&str, TaskFilter, &[usize])> = vec![
-        ("all", everything(), &[0, 1, 2, 3]),
-        ("descending", TaskFilter { descending: true, ..everything() }, &[3, 2, 1, 0]),
-        ("status", TaskFilter { status: words(&["done", "backlog"]), ..everything() }, &[2]),
-        ("statuses", TaskFilter { status: words(&["done", "todo"]), ..everything() }, &[0, 1, 2, 3]),
-        ("open", TaskFilter { state: Some(TaskState::Open), ..everything() }, &[0, 1, 3]),
-        ("closed", TaskFilter { state: Some(TaskState::Closed), ..everything() }, &[2]),
-        ("priority", TaskFilter { priority: vec![Priority::High, Priority::Low], ..everything() }, &[1]),
-        ("type", TaskFilter { task_type: words(&["bug"]), ..everything() }, &[1]),
-        ("type, other case", TaskFilter { task_type: words(&["BUG"]), ..everything() }, &[]),
-        ("assignee", TaskFilter { assignee_id: vec![bob, ada], ..everything() }, &[3]),
-        ("reporter", TaskFilter { reporter_id: vec![ada], ..everything() }, &[0, 1, 2]),
-        ("from", TaskFilter { created_from: Some(rows[2].created_at), ..everything() }, &[2, 3]),
-        ("before", TaskFilter { created_before: Some(rows[2].created_at), ..everything() }, &[0, 1]),
+        ("all", TaskFilter::default(), &[0, 1, 2, 3]),
+        ("descending", TaskFilter { descending: true, ..TaskFilter::default() }, &[3, 2, 1, 0]),
+        ("status", TaskFilter { status: words(&["done", "backlog"]), ..TaskFilter::default() }, &[2]),
+        ("statuses", TaskFilter { status: words(&["done", "todo"]), ..TaskFilter::default() }, &[0, 1, 2, 3]),
+        ("open", TaskFilter { state: Some(TaskState::Open), ..TaskFilter::default() }, &[0, 1, 3]),
+        ("closed", TaskFilter { state: Some(TaskState::Closed), ..TaskFilter::default() }, &[2]),
+        (
+            "priority",
+            TaskFilter { priority: vec![Priority::High, Priority::Low], ..TaskFilter::default() },
+            &[1],
+        ),
+        ("type", TaskFilter { task_type: words(&["bug"]), ..TaskFilter::default() }, &[1]),
+        ("type, other case", TaskFilter { task_type: words(&["BUG"]), ..TaskFilter::default() }, &[]),
+        ("assignee", TaskFilter { assignee_id: vec![bob, ada], ..TaskFilter::default() }, &[3]),
+        ("reporter", TaskFilter { reporter_id: vec![ada], ..TaskFilter::default() }, &[0, 1, 2]),
+        ("from", TaskFilter { created_from: Some(rows[2].created_at), ..TaskFilter::default() }, &[2, 3]),
+        ("before", TaskFilter { created_before: Some(rows[2].created_at), ..TaskFilter::default() }, &[0, 1]),
         (
             "many at once",
             TaskFilter {
                 state: Some(TaskState::Open),
                 reporter_id: vec![ada],
                 descending: true,
-                ..everything()
+                ..TaskFilter::default()
             },
             &[1, 0],
         ),
@@ -132,7 +116,7 @@ async fn pages_join_into_the_whole_in_both_directions(store: Store) {
         for (order, descending) in
             [TaskOrder::CreatedAt, TaskOrder::UpdatedAt].map(|order| [(order, false), (order, true)]).concat()
         {
-            let filter = TaskFilter { order, descending, ..everything() };
+            let filter = TaskFilter { order, descending, ..TaskFilter::default() };
             let mut reader = store.reader().await;
             let whole = tasks::list(&mut reader, within(viewer), &filter, None, 50).await.unwrap().tasks;
             let mut wanted = rows.clone();
@@ -174,11 +158,13 @@ async fn a_task_of_two_reasons_is_listed_once(store: Store) {
     let rows = [store.task(ada, Some(ada)), store.task(store.id(), Some(ada)), store.task(ada, None)];
     store.store(&rows).await;
     store.store(&[store.task(store.id(), None)]).await;
-    let found =
-        tasks::list(&mut store.reader().await, within(plain(ada)), &everything(), None, 50).await.unwrap();
+    let found = tasks::list(&mut store.reader().await, within(plain(ada)), &TaskFilter::default(), None, 50)
+        .await
+        .unwrap();
     assert_eq!(found.tasks, rows);
-    let first =
-        tasks::list(&mut store.reader().await, within(plain(ada)), &everything(), None, 2).await.unwrap();
+    let first = tasks::list(&mut store.reader().await, within(plain(ada)), &TaskFilter::default(), None, 2)
+        .await
+        .unwrap();
     assert_eq!(first.tasks, rows[..2]);
 }
 
@@ -232,7 +218,7 @@ async fn walk(store: &Store, plan: Walk) -> Result<(), TestCaseError> {
     };
     let there: Vec<Task> = plan.there.iter().copied().map(make).collect();
     store.store(&there).await;
-    let filter = TaskFilter { order: plan.order, descending: plan.descending, ..everything() };
+    let filter = TaskFilter { order: plan.order, descending: plan.descending, ..TaskFilter::default() };
     let list = async |start, size| {
         let found = tasks::list(&mut store.reader().await, within(plain(ada)), &filter, start, size).await;
         found.unwrap().tasks

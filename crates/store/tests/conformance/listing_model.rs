@@ -15,7 +15,7 @@ use taskpost_store::{
 };
 use uuid::Uuid;
 
-use crate::{events::project, harness::Store, listing::everything};
+use crate::{events::project, harness::Store};
 
 both!(every_list_is_as_its_model, many_projects_are_read_together);
 
@@ -51,10 +51,10 @@ async fn many_projects_are_read_together(store: Store) {
     assert!(readable(world.users[0]) > 50 && readable(world.users[1]) < 50);
     let (words, state) = (vec![WORDS[0].to_owned()], Some(TaskState::Open));
     for filter in [
-        everything(),
-        TaskFilter { words, ..everything() },
-        TaskFilter { state, ..everything() },
-        TaskFilter { reporter_id: vec![world.users[2]], ..everything() },
+        TaskFilter::default(),
+        TaskFilter { words, ..TaskFilter::default() },
+        TaskFilter { state, ..TaskFilter::default() },
+        TaskFilter { reporter_id: vec![world.users[2]], ..TaskFilter::default() },
     ] {
         for user in &world.users[..2] {
             world.check(&store, &mut dice, Within::Seen(*user), &filter, 12).await;
@@ -177,25 +177,29 @@ impl World {
         let after = |minutes| Some(self.start + TimeDelta::minutes(minutes));
         let (ada, bob, eve) = (self.users[0], self.users[1], self.users[2]);
         vec![
-            everything(),
-            TaskFilter { status: words(&["done"]), ..everything() },
-            TaskFilter { status: words(&["todo", "in_progress", "todo"]), ..everything() },
-            TaskFilter { state: Some(TaskState::Open), ..everything() },
-            TaskFilter { state: Some(TaskState::Closed), label: words(&["b"]), ..everything() },
-            TaskFilter { priority: vec![Priority::High], ..everything() },
-            TaskFilter { task_type: words(&["bug"]), ..everything() },
-            TaskFilter { label: words(&["a", "a\"b"]), ..everything() },
-            TaskFilter { assignee_id: vec![ada], ..everything() },
-            TaskFilter { assignee_id: vec![bob, eve], words: words(&["lift"]), ..everything() },
-            TaskFilter { reporter_id: vec![ada], ..everything() },
-            TaskFilter { reporter_id: vec![eve, bob, eve], status: words(&["todo"]), ..everything() },
-            TaskFilter { reporter_id: vec![bob], assignee_id: vec![ada, bob], ..everything() },
-            TaskFilter { category_id: vec![self.category], ..everything() },
-            TaskFilter { words: words(&["lift"]), ..everything() },
-            TaskFilter { words: words(&["garden", "lift"]), reporter_id: vec![ada], ..everything() },
-            TaskFilter { words: words(&["nothing"]), ..everything() },
-            TaskFilter { due_from: after(10), due_before: after(40), ..everything() },
-            TaskFilter { created_from: after(5), created_before: after(20), ..everything() },
+            TaskFilter::default(),
+            TaskFilter { status: words(&["done"]), ..TaskFilter::default() },
+            TaskFilter { status: words(&["todo", "in_progress", "todo"]), ..TaskFilter::default() },
+            TaskFilter { state: Some(TaskState::Open), ..TaskFilter::default() },
+            TaskFilter { state: Some(TaskState::Closed), label: words(&["b"]), ..TaskFilter::default() },
+            TaskFilter { priority: vec![Priority::High], ..TaskFilter::default() },
+            TaskFilter { task_type: words(&["bug"]), ..TaskFilter::default() },
+            TaskFilter { label: words(&["a", "a\"b"]), ..TaskFilter::default() },
+            TaskFilter { assignee_id: vec![ada], ..TaskFilter::default() },
+            TaskFilter { assignee_id: vec![bob, eve], words: words(&["lift"]), ..TaskFilter::default() },
+            TaskFilter { reporter_id: vec![ada], ..TaskFilter::default() },
+            TaskFilter {
+                reporter_id: vec![eve, bob, eve],
+                status: words(&["todo"]),
+                ..TaskFilter::default()
+            },
+            TaskFilter { reporter_id: vec![bob], assignee_id: vec![ada, bob], ..TaskFilter::default() },
+            TaskFilter { category_id: vec![self.category], ..TaskFilter::default() },
+            TaskFilter { words: words(&["lift"]), ..TaskFilter::default() },
+            TaskFilter { words: words(&["garden", "lift"]), reporter_id: vec![ada], ..TaskFilter::default() },
+            TaskFilter { words: words(&["nothing"]), ..TaskFilter::default() },
+            TaskFilter { due_from: after(10), due_before: after(40), ..TaskFilter::default() },
+            TaskFilter { created_from: after(5), created_before: after(20), ..TaskFilter::default() },
         ]
     }
 

@@ -12,7 +12,7 @@ use taskpost_store::{
     tasks::{self, After, Reach, TaskFilter, TaskOrder, Within},
 };
 
-use crate::{harness::Store, listing::everything};
+use crate::harness::Store;
 
 both!(a_large_project_is_read_by_indexes);
 
@@ -54,7 +54,7 @@ async fn a_large_project_is_read_by_indexes(store: Store) {
     ] {
         store.execute(sql).await.unwrap();
     }
-    let filter = TaskFilter { order: TaskOrder::UpdatedAt, ..everything() };
+    let filter = TaskFilter { order: TaskOrder::UpdatedAt, ..TaskFilter::default() };
     let mut reader = store.reader().await;
     // A connection to SQLite learns of it when it reads.
     tasks::list(&mut reader, Within::Projects(&[large]), &filter, None, PAGE).await.unwrap();
@@ -99,16 +99,16 @@ fn by_indexes(plans: &[Plan]) {
 fn filters(assignee: UserId) -> Vec<TaskFilter> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     vec![
-        everything(),
-        TaskFilter { status: words(&["in_progress"]), ..everything() },
-        TaskFilter { status: words(&["in_progress", "done"]), ..everything() },
-        TaskFilter { state: Some(TaskState::Closed), ..everything() },
-        TaskFilter { priority: vec![Priority::High, Priority::Urgent], ..everything() },
-        TaskFilter { task_type: words(&["bug"]), ..everything() },
-        TaskFilter { assignee_id: vec![assignee], ..everything() },
-        TaskFilter { label: words(&["label-3"]), ..everything() },
-        TaskFilter { words: words(&["work"]), ..everything() },
-        TaskFilter { words: words(&["part", "1234"]), ..everything() },
+        TaskFilter::default(),
+        TaskFilter { status: words(&["in_progress"]), ..TaskFilter::default() },
+        TaskFilter { status: words(&["in_progress", "done"]), ..TaskFilter::default() },
+        TaskFilter { state: Some(TaskState::Closed), ..TaskFilter::default() },
+        TaskFilter { priority: vec![Priority::High, Priority::Urgent], ..TaskFilter::default() },
+        TaskFilter { task_type: words(&["bug"]), ..TaskFilter::default() },
+        TaskFilter { assignee_id: vec![assignee], ..TaskFilter::default() },
+        TaskFilter { label: words(&["label-3"]), ..TaskFilter::default() },
+        TaskFilter { words: words(&["work"]), ..TaskFilter::default() },
+        TaskFilter { words: words(&["part", "1234"]), ..TaskFilter::default() },
     ]
 }
 

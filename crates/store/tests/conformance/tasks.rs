@@ -8,7 +8,7 @@ use taskpost_common::{
 };
 use taskpost_store::{
     StoreError,
-    tasks::{self, NewTask, Unstored},
+    tasks::{self, NewTask, TaskFilter, Unstored},
 };
 
 use crate::harness::{Store, plain};
@@ -249,7 +249,7 @@ async fn a_task_is_seen_by_its_own(store: Store) {
         assert_eq!(named, sees.then_some(task.id), "{viewer:?}");
         assert_eq!(tasks::id_of_key(&mut reader, viewer, "OPS-2").await.unwrap(), None);
         let listed =
-            tasks::list(&mut reader, crate::listing::within(viewer), &crate::listing::everything(), None, 10)
+            tasks::list(&mut reader, crate::listing::within(viewer), &TaskFilter::default(), None, 10)
                 .await
                 .unwrap()
                 .tasks;

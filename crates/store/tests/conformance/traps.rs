@@ -67,7 +67,7 @@ async fn times_sort_by_time_however_many_digits_they_have(store: Store) {
     store.store(&rows).await;
     rows.reverse();
 
-    let mut filter = TaskFilter { order: TaskOrder::UpdatedAt, ..crate::listing::everything() };
+    let mut filter = TaskFilter { order: TaskOrder::UpdatedAt, ..TaskFilter::default() };
     let listed =
         tasks::list(&mut store.reader().await, crate::listing::within(store.admin()), &filter, None, 50)
             .await

@@ -4,7 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
-use taskpost_common::{ProjectId, UserId, event::AssignCause, project::ProjectRole, task::Task};
+use taskpost_common::{
+    ProjectId, UserId,
+    event::AssignCause,
+    project::ProjectRole,
+    task::{Strategy, Task},
+};
 use taskpost_store::{projects, tasks};
 use utoipa::ToSchema;
 
@@ -12,29 +17,6 @@ use crate::{Answered, Caller, Error, Once, Tracker, access::require_open, projec
 
 /// The most tasks that are dealt out at once.
 const MOST: usize = 5_000;
-
-/// How tasks are dealt out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(try_from = "String", rename_all = "snake_case")]
-pub enum Strategy {
-    /// Each to anybody.
-    Random,
-    /// Each to one of those who have the fewest by then.
-    LeastLoaded,
-}
-
-/// From a text only: a derived enum would also be read from an object such as `{"random": null}`.
-impl TryFrom<String> for Strategy {
-    type Error = &'static str;
-
-    fn try_from(word: String) -> Result<Self, &'static str> {
-        match word.as_str() {
-            "random" => Ok(Self::Random),
-            "least_loaded" => Ok(Self::LeastLoaded),
-            _ => Err("must be one of `random`, `least_loaded`"),
-        }
-    }
-}
 
 /// A wish to deal tasks out again.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]

@@ -25,24 +25,8 @@ pub fn newest_at(project: &Project) -> String {
 }
 
 /// All tasks, newest first.
-pub const fn newest() -> TaskFilter {
-    TaskFilter {
-        status: Vec::new(),
-        state: None,
-        priority: Vec::new(),
-        task_type: Vec::new(),
-        assignee_id: Vec::new(),
-        reporter_id: Vec::new(),
-        category_id: Vec::new(),
-        label: Vec::new(),
-        words: Vec::new(),
-        due_from: None,
-        due_before: None,
-        created_from: None,
-        created_before: None,
-        order: TaskOrder::CreatedAt,
-        descending: true,
-    }
+pub fn newest() -> TaskFilter {
+    TaskFilter { descending: true, ..TaskFilter::default() }
 }
 
 /// Every order, and every filter by itself and some together.

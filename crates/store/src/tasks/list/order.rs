@@ -10,9 +10,10 @@ const BELOW: u128 = (1 << 80) - 1;
 const LAST: i64 = 253_402_300_799_999_999;
 
 /// What a list of tasks is ordered by; the id makes it total.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TaskOrder {
     /// By the time they were made.
+    #[default]
     CreatedAt,
     /// By the time they last changed; a personal task that nobody changed stands at the millisecond of its id.
     UpdatedAt,
