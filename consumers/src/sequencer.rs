@@ -17,7 +17,7 @@ const MANY: i64 = 5_000;
 /// From so many rows on they come in a stream, and so long is waited between two moves of it: a move costs the same for
 /// ten rows and for a hundred.
 const STREAM: u64 = 16;
-const PACE: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(25);
 /// After so many moved rows the room they had is given back.
 const SWEEP_EACH: u64 = 20_000;
 /// What a missed ring costs at most; writers of other processes cannot ring here.
@@ -39,6 +39,7 @@ const GIVE_BACK: Duration = Duration::from_secs(1);
 /// lease, and others stand by. The store's statement is the fence; one that is late finds nothing.
 pub async fn run(db: Db, wakes: Wakes, clock: Clock, stop: CancellationToken) {
     let mut lease = Lease::new(db.clone(), clock, "sequencer");
+    let db = db.lane();
     sequence(&db, &wakes, &mut lease, &stop).await;
     if !matches!(tokio::time::timeout(GIVE_BACK, lease.give_back()).await, Ok(Ok(()))) {
         tracing::debug!("the sequencer's lease was not given back; it ends by itself");

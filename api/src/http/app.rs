@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Bytes,
     handler::Handler,
     http::{HeaderName, HeaderValue, Method, header},
     response::Response,
@@ -54,7 +53,6 @@ pub(crate) type Shared = Arc<Api>;
 
 pub(crate) struct Api {
     pub(crate) app: App,
-    pub(crate) document: Bytes,
     /// With the rows of the table, then [`UNKNOWN_PATH`] and [`UNKNOWN_METHOD`].
     pub(crate) front: Front,
 }
@@ -62,9 +60,8 @@ pub(crate) struct Api {
 /// The router of all routes.
 pub fn router(app: App) -> Router {
     meter::describe();
-    let rows = register(Rows::default());
+    let mounts = register(Mounts::default());
     let api = Arc::new(Api {
-        document: rows.document.to_bytes(),
         front: Front::new(
             TABLE.iter().chain([&UNKNOWN_PATH, &UNKNOWN_METHOD]),
             app.tracker.clock().clone(),
@@ -72,7 +69,7 @@ pub fn router(app: App) -> Router {
         ),
         app,
     });
-    let router = rows
+    let router = mounts
         .router
         .fallback(Endpoint { row: &UNKNOWN_PATH, index: TABLE.len(), handler: unknown_path })
         .method_not_allowed_fallback(Endpoint {
@@ -94,19 +91,18 @@ pub fn router(app: App) -> Router {
 
 /// The OpenAPI document of all routes.
 pub fn openapi() -> OpenApi {
-    register(Rows::default()).document.into_openapi()
+    register(Description::default()).document.into_openapi()
 }
 
-/// What becomes of the table's rows.
+/// Where the table's rows answer.
 #[derive(Default)]
-struct Rows {
+struct Mounts {
     router: Router<Shared>,
-    document: Document,
     next: usize,
 }
 
-impl Register for Rows {
-    fn add<H, T>(mut self, (schemas, paths, _): UtoipaMethodRouter<Shared>, handler: H) -> Self
+impl Register for Mounts {
+    fn add<H, T>(mut self, _: impl FnOnce() -> UtoipaMethodRouter<Shared>, handler: H) -> Self
     where
         H: Handler<T, Shared> + Sync,
         T: Send + 'static,
@@ -119,6 +115,26 @@ impl Register for Rows {
             self.router =
                 self.router.route(&path, on(filter, Endpoint { row, index, handler: handler.clone() }));
         }
+        self.next += 1;
+        self
+    }
+}
+
+/// What the table's rows are said to be.
+#[derive(Default)]
+struct Description {
+    document: Document,
+    next: usize,
+}
+
+impl Register for Description {
+    fn add<H, T>(mut self, describe: impl FnOnce() -> UtoipaMethodRouter<Shared>, _: H) -> Self
+    where
+        H: Handler<T, Shared> + Sync,
+        T: Send + 'static,
+    {
+        let Some(row) = TABLE.get(self.next) else { return self };
+        let (schemas, paths, _) = describe();
         self.document.add(row, schemas, paths);
         self.next += 1;
         self

@@ -1,16 +1,16 @@
 //! The documents of this interface and of its events, and a page to read and try it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
-    extract::State,
+    body::Bytes,
     http::{StatusCode, Uri, header},
     response::Response,
 };
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::{
-    app::Shared,
+    app,
     problem::{ApiError, Result},
     reply::Reply,
 };
@@ -26,8 +26,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     get, path = "/openapi.json", tag = "docs",
     responses((status = 200, description = "The OpenAPI document.", body = Object))
 )]
-pub(crate) async fn openapi_document(State(api): State<Shared>) -> Response {
-    Reply::text(StatusCode::OK, api.document.clone()).done()
+pub(crate) async fn openapi_document() -> Response {
+    // Made when it is first asked for: it takes memory to make that most processes never need.
+    static DOCUMENT: LazyLock<Bytes> =
+        LazyLock::new(|| serde_json::to_vec(&app::openapi()).unwrap_or_default().into());
+    Reply::text(StatusCode::OK, DOCUMENT.clone()).done()
 }
 
 /// Read what the events are

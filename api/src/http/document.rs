@@ -1,6 +1,6 @@
 //! The OpenAPI document: each handler describes what it gives, and its row of the table what holds of every such row.
 
-use axum::{body::Bytes, http::Method};
+use axum::http::Method;
 use serde_json::json;
 use taskpost_common::problem::{Code, Problem};
 use utoipa::{
@@ -84,11 +84,6 @@ impl Document {
 
     pub(crate) fn into_openapi(self) -> OpenApi {
         self.0
-    }
-
-    /// The document as it is served.
-    pub(crate) fn to_bytes(&self) -> Bytes {
-        serde_json::to_vec(&self.0).unwrap_or_default().into()
     }
 }
 

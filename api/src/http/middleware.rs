@@ -23,7 +23,7 @@ use super::{
     Access, Input, Route,
     app::{Api, Shared},
     body,
-    extract::{Arrived, Party},
+    extract::{Arrived, PREFER, Party},
     problem::{ApiError, Result},
     trace::answered,
     visit::Visit,
@@ -85,6 +85,10 @@ pub(super) async fn guard(work: impl Future<Output = Response>) -> Response {
 /// Lets the request pass to its handler, with its caller known and its body read.
 async fn admit(api: &Api, row: &Route, request: Request, visit: &mut Visit) -> Result<Request> {
     check_size(&request)?;
+    // Not where the client may prefer another way.
+    if row.makes_tasks() && !request.headers().contains_key(PREFER) {
+        api.app.tracker.check_room()?;
+    }
     let strange = is_strange(api, row, request.headers());
     if let Some(class) = row.limit.class().filter(|_| strange) {
         let key = address(api, &request);

@@ -124,14 +124,18 @@ impl Route {
 
     /// Whether a token with these scopes may be used for it.
     pub fn is_within(&self, scopes: &Scopes) -> bool {
-        let makes_tasks = self.method == Method::POST && CREATION.contains(&self.path);
         match self.access {
             Access::Anyone => true,
             Access::Person => false,
             Access::Admin => scopes.has(Scope::Admin),
             _ if self.method == Method::GET => scopes.has(Scope::Read),
-            _ => scopes.has(Scope::Write) || (makes_tasks && scopes.has(Scope::TasksCreate)),
+            _ => scopes.has(Scope::Write) || (self.makes_tasks() && scopes.has(Scope::TasksCreate)),
         }
+    }
+
+    /// Whether it is where tasks are made.
+    pub fn makes_tasks(&self) -> bool {
+        self.method == Method::POST && CREATION.contains(&self.path)
     }
 
     /// Every path it answers at.
@@ -145,10 +149,10 @@ impl Route {
 
 /// What takes the handlers of the table, in its order.
 pub(crate) trait Register: Sized {
-    /// The next row's handler, with what utoipa knows of it.
+    /// The next row's handler, and what tells what utoipa knows of it.
     fn add<H, T>(
         self,
-        described: utoipa_axum::router::UtoipaMethodRouter<super::app::Shared>,
+        describe: impl FnOnce() -> utoipa_axum::router::UtoipaMethodRouter<super::app::Shared>,
         handler: H,
     ) -> Self
     where
@@ -172,7 +176,7 @@ macro_rules! route_table {
 
         /// Hands over every row's handler, in the order of the table.
         fn register<R: route::Register>(rows: R) -> R {
-            $($(let rows = rows.add(utoipa_axum::routes!($module::$handler), $module::$handler);)+)+
+            $($(let rows = rows.add(|| utoipa_axum::routes!($module::$handler), $module::$handler);)+)+
             rows
         }
     };

@@ -71,7 +71,7 @@ impl Session {
         let survey = kafka.survey().await?;
         let start = in_time(settle(stage, groups, survey, lost)).await?;
         Ok(Self {
-            db: stage.db.clone(),
+            db: stage.db.lane(),
             clock: stage.clock.clone(),
             producer: kafka.relay_producer(&start)?,
             bell: stage.wakes.log.listen(),

@@ -2,7 +2,7 @@
 //!
 //! It only saves waiting. Whoever misses a ring finds the work at its next poll, so nothing here is worth an error.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use taskpost_common::retry::Backoff;
 use taskpost_store::{Channel, Db, Speaking, StoreError};
@@ -10,8 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wake::{Listener, Wakes};
 
-/// How long the others are told nothing after they were told something: 200 a second at most, however often it rings.
-const PAUSE: Duration = Duration::from_millis(5);
+/// How long the others are told nothing after they were told something, and while it rings on and on: 200 times a second then.
+const SHORT: Duration = Duration::from_millis(1);
+const LONG: Duration = Duration::from_millis(5);
+/// So many times in a row that it rang again within the short pause it rings on and on.
+const STREAM: u32 = 16;
 /// After so long a silence the listening connection is asked whether it still stands.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long the server may take for anything.
@@ -68,15 +71,19 @@ async fn tell(channel: &Channel, wakes: &Wakes, own: &str) {
     let mut outage = Outage::new("does not reach other processes");
     let mut speaking = None;
     let told = metrics::counter!("taskpost_notify_told_total");
+
+    let mut in_a_row = 0_u32;
     loop {
+        let rested = Instant::now();
         rings.wait().await;
+        in_a_row = if rested.elapsed() < SHORT { in_a_row.saturating_add(1) } else { 0 };
         let telling = speak(channel, &mut speaking, format!("{own} {}", rings.letters));
         match tokio::time::timeout(PATIENCE, telling).await.map_err(Failure::from) {
             Ok(Ok(())) => {
                 rings.letters.clear();
                 outage.over();
                 told.increment(1);
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(if in_a_row < STREAM { SHORT } else { LONG }).await;
             }
             // The bells that rang are told once it works again.
             Ok(Err(error)) => outage.failed(&mut speaking, &error.into()).await,

@@ -21,7 +21,7 @@ const REMIND: Duration = Duration::from_mins(1);
 /// The most that is repeated of what a server says.
 const LONGEST_DETAIL: usize = 200;
 /// What to say of a Redis that is late.
-const LATE: &str =
+pub(crate) const LATE: &str =
     "REDIS_URL: Redis does not answer in time; see whether it is up, busy, or behind a slow network";
 /// What to say of a Redis that does not let us connect in time. One without TLS waits for the end of a line that TLS
 /// never sends.

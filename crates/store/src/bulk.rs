@@ -116,32 +116,27 @@ macro_rules! each_statement {
     ) => {{
         const COLUMNS: &[(&str, &str)] = &[$((stringify!($column), stringify!($kind))),+];
         let rows = $rows;
-        match &mut $tx.0 {
-            $crate::db::Conn::PgTx(_) | $crate::db::Conn::Pg(_) => {
+        match $tx.0.raw() {
+            $crate::db::Raw::Pg($connection) => {
                 static SQL: std::sync::LazyLock<String> =
                     std::sync::LazyLock::new(|| $crate::bulk::unnest($table, COLUMNS, 1, $suffix));
                 if !rows.is_empty() {
                     let $query = sqlx::query::<sqlx::Postgres>(sqlx::AssertSqlSafe(SQL.as_str()));
                     let $query = $crate::bulk::bind_arrays!($query, $table, rows, $suffix, |$row| { $($column: $kind = $value),+ });
-                    match &mut $tx.0 {
-                        $crate::db::Conn::PgTx(tx) => { let $connection = &mut **tx; $run }
-                        $crate::db::Conn::Pg(connection) => { let $connection = &mut **connection; $run }
-                        _ => {}
-                    }
+                    $run
                 }
             }
-            $crate::db::Conn::LiteTx(tx) => {
+            $crate::db::Raw::Lite(writer) => {
                 for chunk in $crate::bulk::chunks(rows) {
                     let sql = $crate::bulk::values($table, COLUMNS, chunk.len(), $suffix);
                     let mut $query = sqlx::query::<sqlx::Sqlite>(sqlx::AssertSqlSafe(sql));
                     for $row in chunk {
                         $($query = $query.bind($value);)+
                     }
-                    let $connection = &mut **tx;
+                    let $connection = &mut *writer;
                     $run
                 }
             }
-            $crate::db::Conn::Lite(_) => {}
         }
     }};
 }

@@ -13,7 +13,7 @@ use taskpost_common::Position;
 
 use crate::{
     Db, Session, StoreError, Tx,
-    db::{Conn, on},
+    db::{Raw, on},
 };
 use place::Rows;
 
@@ -106,15 +106,15 @@ pub async fn advance(
     // A partition that was never read may have no row yet.
     let (known, new): (Vec<&Step<'_>>, Vec<&Step<'_>>) = steps.iter().partition(|step| step.from.0 > 0);
     let mut single = new;
-    match &mut tx.0 {
-        Conn::PgTx(c) if known.len() > 1 => {
+    match tx.0.raw() {
+        Raw::Pg(c) if known.len() > 1 => {
             let moved = sqlx::query(ALL)
                 .bind(now)
                 .bind(known.iter().map(|step| step.partition).collect::<Vec<_>>())
                 .bind(known.iter().map(|step| step.from.0).collect::<Vec<_>>())
                 .bind(known.iter().map(|step| step.to.0).collect::<Vec<_>>())
                 .bind(group)
-                .execute(&mut **c)
+                .execute(c)
                 .await?
                 .rows_affected();
             if usize::try_from(moved) != Ok(known.len()) {

@@ -89,6 +89,8 @@ impl Refusal {
 /// The committer itself, to be run by its owner.
 pub(crate) struct Run {
     db: Db,
+    /// For what needs no transaction of several statements.
+    lane: Db,
     clock: Clock,
     wakes: Wakes,
     receive: mpsc::UnboundedReceiver<Waiting>,
@@ -115,8 +117,16 @@ pub(crate) fn new(db: Db, clock: Clock, wakes: Wakes, size: usize, shedding: She
     // A batch must fit into an empty queue.
     let size = size.max(MAX_BATCH);
     let (shedding, refusal) = (Arc::new(shedding), Arc::<Refusal>::default());
-    let run =
-        Run { db, clock, wakes, receive, shedding: Arc::clone(&shedding), refusal: Arc::clone(&refusal) };
+    let lane = db.lane();
+    let run = Run {
+        db,
+        lane,
+        clock,
+        wakes,
+        receive,
+        shedding: Arc::clone(&shedding),
+        refusal: Arc::clone(&refusal),
+    };
     (Committer { send, room: Arc::new(Semaphore::new(size)), size, shedding, refusal }, run)
 }
 
@@ -124,10 +134,7 @@ impl Committer {
     /// Waits until the tasks and their events are durable. A queue that is full, or takes too long, is [`Error::Busy`] at
     /// once; after that the submission is the committer's, and is stored even if the caller is dropped.
     pub(crate) async fn commit(&self, submission: Submission) -> Result<Answered, Error> {
-        if !self.shedding.admits(self.waiting()) {
-            metrics::counter!("taskpost_commit_shed_total").increment(1);
-            return Err(Error::Busy("the queue for new tasks"));
-        }
+        self.check()?;
         let places = u32::try_from(submission.drafts.len().max(1)).unwrap_or(u32::MAX);
         let Ok(place) = self.room.clone().try_acquire_many_owned(places) else {
             metrics::counter!("taskpost_commit_queue_full_total").increment(1);
@@ -143,6 +150,15 @@ impl Committer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(Error::Unknown),
         }
+    }
+
+    /// [`Error::Busy`] when one more task would wait for too long.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.shedding.admits(self.waiting()) {
+            return Ok(());
+        }
+        metrics::counter!("taskpost_commit_shed_total").increment(1);
+        Err(Error::Busy("the queue for new tasks"))
     }
 
     /// How full the queue is, from 0 to 1.
@@ -293,7 +309,7 @@ impl Run {
                 && let Some(tasks) = cases.iter().map(Case::plain).collect::<Option<Vec<_>>>()
             {
                 let tasks: Vec<&NewTask> = tasks.into_iter().flatten().collect();
-                crash::within(CrashPoint::BatchCommitSent, tasks::insert_alone(&self.db, &tasks)).await?;
+                crash::within(CrashPoint::BatchCommitSent, tasks::insert_alone(&self.lane, &tasks)).await?;
                 return Ok(cases.iter().map(|case| case.submission.stored()).collect());
             }
             let mut tx = self.db.begin().await?;

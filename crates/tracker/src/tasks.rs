@@ -91,6 +91,12 @@ impl TryFrom<history::HistoryItem> for HistoryItem {
 }
 
 impl Tracker {
+    /// [`Error::Busy`] when a new task would be refused anyhow, whoever asks: the sooner that is said, the more is left
+    /// for those that are not.
+    pub fn check_room(&self) -> Result<(), Error> {
+        self.0.committer.check()
+    }
+
     /// Stores a task; it and its events are durable when this returns.
     pub async fn create_task(
         &self,

@@ -4,12 +4,12 @@
 //! Our own reconnecting, not the crate's `ConnectionManager`: that one keeps a failed login for ever, and a connection
 //! whose peer went silent, as being late is no reason for it to connect anew.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, slice, time::Duration};
 
 use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
 use taskpost_common::{rate::Rate, retry::Backoff};
 use tokio::{
-    sync::watch,
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout},
 };
 
@@ -22,8 +22,8 @@ const DEADLINE: Duration = Duration::from_millis(25);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long it must hold to count as healed, after which the waits between attempts start small again.
 const STEADY: Duration = Duration::from_secs(10);
-/// How many calls may stand before the connection's own queue; more wait, within their deadline.
-const PIPELINE: usize = 1_024;
+/// How many questions one call has at most: what comes while a call is under way goes together with the next.
+const TOGETHER: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -32,6 +32,15 @@ pub(super) struct Link {
     probe: Question,
     rights: String,
     standing: watch::Sender<Standing<Line>>,
+    /// Bounded by its callers, of whom each waits no longer than the deadline.
+    ask: mpsc::UnboundedSender<Asked>,
+}
+
+/// A question, and who waits for its answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    question: Question,
+    reply: oneshot::Sender<Answer>,
 }
 
 /// A connection that is good as far as we know.
@@ -43,27 +52,55 @@ struct Line {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, instance: &str) -> Self {
+    /// With what [`Link::answer`] is to answer.
+    pub(super) fn new(client: Client, instance: &str) -> (Self, mpsc::UnboundedReceiver<Asked>) {
+        let (ask, asked) = mpsc::unbounded_channel();
         let rate = Rate { count: NonZeroU32::MAX, unit: Duration::from_hours(1), burst: NonZeroU32::MAX };
-        Self {
+        let link = Self {
             client,
             script: Gcra::new(),
             probe: Question { key: format!("{instance}:limit:probe"), rate, cost: NonZeroU32::MIN },
             rights: format!("+evalsha +eval +time +get +set on ~{instance}:*"),
             standing: watch::Sender::new(Standing::Starting),
-        }
+            ask,
+        };
+        (link, asked)
     }
 
     /// Redis's answer, or none when it cannot be had in time.
-    pub(super) async fn ask(&self, question: &Question) -> Option<Answer> {
-        let mut line = self.line()?;
-        match redis_client::within(DEADLINE, &self.rights, self.script.run(&mut line.connection, question))
-            .await
-        {
-            Ok(answer) => Some(answer),
-            Err(problem) => {
-                self.leave(line.number, problem);
+    pub(super) async fn ask(&self, question: Question) -> Option<Answer> {
+        let number = self.line()?.number;
+        let (reply, answer) = oneshot::channel();
+        self.ask.send(Asked { question, reply }).ok()?;
+        match timeout(DEADLINE, answer).await {
+            Ok(answer) => answer.ok(),
+            Err(_) => {
+                self.leave(number, redis_client::LATE.to_owned());
                 None
+            }
+        }
+    }
+
+    /// Answers what is asked, one call at a time. Who gets no answer finds the way back closed.
+    pub(super) async fn answer(&self, mut asked: mpsc::UnboundedReceiver<Asked>) {
+        let mut waiting = Vec::with_capacity(TOGETHER);
+        while asked.recv_many(&mut waiting, TOGETHER).await > 0 {
+            waiting.retain(|asked| !asked.reply.is_closed());
+            let Some(mut line) = self.line().filter(|_| !waiting.is_empty()) else {
+                waiting.clear();
+                continue;
+            };
+            let (questions, replies): (Vec<_>, Vec<_>) =
+                waiting.drain(..).map(|Asked { question, reply }| (question, reply)).unzip();
+            let run = self.script.run(&mut line.connection, &questions);
+            match redis_client::within(DEADLINE, &self.rights, run).await {
+                Ok(answers) => {
+                    for (reply, answer) in replies.into_iter().zip(answers) {
+                        // Who waits no more has decided without it.
+                        let _ = reply.send(answer);
+                    }
+                }
+                Err(problem) => self.leave(line.number, problem),
             }
         }
     }
@@ -73,7 +110,7 @@ impl Link {
         if let Some(problem) = redis_client::first_word(&self.standing).await {
             return Some(problem);
         }
-        self.ask(&self.probe).await;
+        self.ask(self.probe.clone()).await;
         redis_client::first_word(&self.standing).await
     }
 
@@ -108,17 +145,19 @@ impl Link {
 
     /// A connection on which the script has run in time. Its first run is not timed so, as it sends the whole script.
     async fn connect(&self) -> Result<MultiplexedConnection, String> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE);
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let opened = async {
             let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-            self.script.run(&mut connection, &self.probe).await?;
+            self.script.run(&mut connection, slice::from_ref(&self.probe)).await?;
             Ok(connection)
         };
         let mut connection = redis_client::connecting(&self.rights, opened).await?;
-        redis_client::within(DEADLINE, &self.rights, self.script.run(&mut connection, &self.probe)).await?;
+        redis_client::within(
+            DEADLINE,
+            &self.rights,
+            self.script.run(&mut connection, slice::from_ref(&self.probe)),
+        )
+        .await?;
         Ok(connection)
     }
 
@@ -129,7 +168,7 @@ impl Link {
             if timeout(HEARTBEAT, down).await.is_ok() {
                 return;
             }
-            self.ask(&self.probe).await;
+            self.ask(self.probe.clone()).await;
         }
     }
 

@@ -36,10 +36,14 @@ impl RedisLimiter {
         tasks: &mut JoinSet<()>,
         stop: CancellationToken,
     ) -> Result<Self, InvalidRedisUrl> {
-        let link = Arc::new(Link::new(redis_client::client(url)?, instance));
-        let kept = Arc::clone(&link);
+        let (link, asked) = Link::new(redis_client::client(url)?, instance);
+        let link = Arc::new(link);
+        let (kept, answering, stop_answering) = (Arc::clone(&link), Arc::clone(&link), stop.clone());
         tasks.spawn(async move {
             stop.run_until_cancelled(kept.keep_up()).await;
+        });
+        tasks.spawn(async move {
+            stop_answering.run_until_cancelled(answering.answer(asked)).await;
         });
         let fallback = LocalLimiter::new(&Limits { auth: stricter(limits.auth), ..limits.clone() });
         Ok(Self { link, limits: limits.clone(), instance: instance.to_owned(), fallback })
@@ -48,7 +52,7 @@ impl RedisLimiter {
     pub(super) async fn take(&self, class: LimitClass, key: LimitKey, cost: NonZeroU32) -> Decision {
         let rate = class.rate(&self.limits);
         let name = format!("{}:limit:{}:{key}", self.instance, class.as_str());
-        let Some(answer) = self.link.ask(&Question { key: name, rate, cost }).await else {
+        let Some(answer) = self.link.ask(Question { key: name, rate, cost }).await else {
             metrics::counter!("taskpost_limiter_fallback_total", "class" => class.as_str()).increment(1);
             return self.fallback.take(class, key, cost);
         };

@@ -1,12 +1,15 @@
 //! What Redis adds: many processes, and keys of its own.
 
+use std::net::IpAddr;
+
 use redis::AsyncCommands as _;
-use taskpost_ports::limiter::LimitClass;
+use taskpost_ports::limiter::{LimitClass, LimitKey};
 
 use crate::harness::{Bench, KEY, ONE, allowed, redis, redis_at, redis_url_with, take, take_cost, until};
 
 on_redis!(
     two_processes_share_a_limit,
+    what_is_asked_together_is_decided_one_by_one,
     a_forgotten_script_is_sent_again,
     lost_data_start_anew,
     keys_vanish,
@@ -20,6 +23,19 @@ async fn two_processes_share_a_limit(bench: &Bench) {
     assert_eq!(take(&limiters[1]).await.remaining, 2);
     assert_eq!(allowed(&limiters[0], LimitClass::Write, 5).await, 2);
     assert!(!take(&limiters[1]).await.allowed);
+}
+
+async fn what_is_asked_together_is_decided_one_by_one(bench: &Bench) {
+    let limiter = bench.limiter("1/h,10").await;
+    let others = (1..=4).map(|last| LimitKey::Address(IpAddr::from([192, 0, 2, last])));
+    let keys: Vec<LimitKey> = others.chain([KEY]).collect();
+    let asked = (0..300).map(|at| limiter.check(LimitClass::Write, keys[at % keys.len()], ONE));
+    let decided = futures::future::join_all(asked).await;
+    for place in 0..keys.len() {
+        let of_key = decided.iter().skip(place).step_by(keys.len());
+        let left: Vec<u32> = of_key.filter(|one| one.allowed).map(|one| one.remaining).collect();
+        assert_eq!(left, (0..10).rev().collect::<Vec<_>>(), "{}", keys[place]);
+    }
 }
 
 async fn a_forgotten_script_is_sent_again(bench: &Bench) {

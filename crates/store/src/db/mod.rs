@@ -7,7 +7,10 @@ mod schema;
 
 use std::ops::{Deref, DerefMut};
 
-use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction, pool::PoolConnection};
+use sqlx::{
+    Database, PgConnection, PgPool, Pool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    pool::PoolConnection,
+};
 
 use crate::error::StoreError;
 
@@ -51,6 +54,19 @@ impl Db {
         Ok(Tx(Session(conn)))
     }
 
+    /// The same database by one connection of its own, for single statements that run again and again: the pools take
+    /// the connection that rested longest, and each has plans and pages of its own to warm. SQLite's writer is the same.
+    #[must_use]
+    pub fn lane(&self) -> Self {
+        match self {
+            Self::Postgres { read, .. } => {
+                let read = alone(read);
+                Self::Postgres { write: read.clone(), read }
+            }
+            Self::Sqlite { write, read } => Self::Sqlite { write: write.clone(), read: alone(read) },
+        }
+    }
+
     /// A connection to read with; on SQLite it does not wait for writers.
     pub async fn reader(&self) -> Result<Session, StoreError> {
         let conn = match self {
@@ -86,6 +102,12 @@ impl Db {
             }
         }
     }
+}
+
+/// A pool of one, which connects when it is first asked for something.
+fn alone<D: Database>(pool: &Pool<D>) -> Pool<D> {
+    let options = pool.options().clone().min_connections(0).max_connections(1);
+    options.connect_lazy_with((*pool.connect_options()).clone())
 }
 
 /// A connection to read with, or the inside of a [`Tx`].
@@ -146,26 +168,29 @@ impl DerefMut for Tx {
     }
 }
 
+/// The driver's own connection.
+pub(crate) enum Raw<'a> {
+    Pg(&'a mut PgConnection),
+    Lite(&'a mut SqliteConnection),
+}
+
+impl Conn {
+    pub(crate) fn raw(&mut self) -> Raw<'_> {
+        match self {
+            Self::Pg(connection) => Raw::Pg(connection),
+            Self::PgTx(tx) => Raw::Pg(tx),
+            Self::Lite(connection) => Raw::Lite(connection),
+            Self::LiteTx(tx) => Raw::Lite(tx),
+        }
+    }
+}
+
 /// Runs the same body on either driver's connection; the SQL text exists once.
 macro_rules! on {
     ($session:expr, |$c:ident| $body:expr) => {
-        match &mut $session.0 {
-            $crate::db::Conn::Pg(connection) => {
-                let $c = &mut **connection;
-                $body
-            }
-            $crate::db::Conn::PgTx(tx) => {
-                let $c = &mut **tx;
-                $body
-            }
-            $crate::db::Conn::Lite(connection) => {
-                let $c = &mut **connection;
-                $body
-            }
-            $crate::db::Conn::LiteTx(tx) => {
-                let $c = &mut **tx;
-                $body
-            }
+        match $session.0.raw() {
+            $crate::db::Raw::Pg($c) => $body,
+            $crate::db::Raw::Lite($c) => $body,
         }
     };
 }

@@ -16,7 +16,7 @@ use super::{Delivery, Row, in_order, lane};
 use crate::{
     Db, Session, StoreError,
     bulk::chunks,
-    db::{Conn, on},
+    db::{Raw, on},
 };
 
 /// The states of an unfinished delivery.
@@ -114,25 +114,24 @@ pub async fn mark_queued(
     }
     let mut noted = 0;
     let mut tx = db.begin().await?;
-    match &mut tx.0 {
-        Conn::PgTx(tx) => {
+    match tx.0.raw() {
+        Raw::Pg(c) => {
             let query = sqlx::query(POSTGRES)
                 .bind(now)
                 .bind(queued.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
                 .bind(queued.iter().map(|(_, lease)| *lease).collect::<Vec<_>>());
-            noted += query.execute(&mut **tx).await?.rows_affected();
+            noted += query.execute(&mut *c).await?.rows_affected();
         }
-        Conn::LiteTx(tx) => {
+        Raw::Lite(c) => {
             for chunk in chunks(queued) {
                 let sql = AssertSqlSafe(sqlite_mark(chunk.len()));
                 let mut query = sqlx::query(sql).bind(now).bind(now).bind(now);
                 for (id, lease) in chunk {
                     query = query.bind(id.0).bind(lease);
                 }
-                noted += query.execute(&mut **tx).await?.rows_affected();
+                noted += query.execute(&mut *c).await?.rows_affected();
             }
         }
-        Conn::Pg(_) | Conn::Lite(_) => {}
     }
     tx.commit().await?;
     Ok(noted)
@@ -181,13 +180,13 @@ pub async fn claim_by_id(
     }
     let mut rows: Vec<Row> = Vec::with_capacity(ids.len());
     let mut tx = db.begin().await?;
-    match &mut tx.0 {
-        Conn::PgTx(tx) => {
+    match tx.0.raw() {
+        Raw::Pg(c) => {
             let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
             let query = sqlx::query_as(POSTGRES).bind(until).bind(now).bind(ids);
-            rows = query.bind(channel.as_str()).fetch_all(&mut **tx).await?;
+            rows = query.bind(channel.as_str()).fetch_all(&mut *c).await?;
         }
-        Conn::LiteTx(tx) => {
+        Raw::Lite(c) => {
             for chunk in chunks(ids) {
                 let these = in_list(chunk.len());
                 let sql = [
@@ -201,10 +200,9 @@ pub async fn claim_by_id(
                 for id in chunk {
                     query = query.bind(id.0);
                 }
-                rows.append(&mut query.bind(channel.as_str()).bind(now).fetch_all(&mut **tx).await?);
+                rows.append(&mut query.bind(channel.as_str()).bind(now).fetch_all(&mut *c).await?);
             }
         }
-        Conn::Pg(_) | Conn::Lite(_) => {}
     }
     tx.commit().await?;
     Ok(in_order(rows))
@@ -278,17 +276,16 @@ pub async fn unqueue(db: &Db, ids: &[DeliveryId]) -> Result<u64, StoreError> {
     );
     let mut noted = 0;
     let mut tx = db.begin().await?;
-    match &mut tx.0 {
-        Conn::PgTx(tx) => {
+    match tx.0.raw() {
+        Raw::Pg(c) => {
             let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-            noted += sqlx::query(POSTGRES).bind(ids).execute(&mut **tx).await?.rows_affected();
+            noted += sqlx::query(POSTGRES).bind(ids).execute(&mut *c).await?.rows_affected();
         }
-        Conn::LiteTx(tx) => {
+        Raw::Lite(c) => {
             for id in ids {
-                noted += sqlx::query(SQLITE).bind(id.0).execute(&mut **tx).await?.rows_affected();
+                noted += sqlx::query(SQLITE).bind(id.0).execute(&mut *c).await?.rows_affected();
             }
         }
-        Conn::Pg(_) | Conn::Lite(_) => {}
     }
     tx.commit().await?;
     Ok(noted)

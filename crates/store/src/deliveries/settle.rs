@@ -15,7 +15,7 @@ use super::{Delivery, attempts};
 use crate::{
     Change, StoreError, Tx,
     bulk::{chunks, insert_many},
-    db::Conn,
+    db::Raw,
     dead_letters::{self, NewLetter, Source},
     endpoints,
     events::{self, NewEvent, SeenBy},
@@ -135,8 +135,8 @@ async fn update(tx: &mut Tx, next: &[Next], now: DateTime<Utc>) -> Result<HashSe
         WHERE deliveries.id = n.id AND deliveries.lease = n.lease AND deliveries.state = 'sending'
         RETURNING deliveries.id, deliveries.lease";
     let mut held = HashSet::with_capacity(next.len());
-    match &mut tx.0 {
-        Conn::PgTx(tx) if !next.is_empty() => {
+    match tx.0.raw() {
+        Raw::Pg(c) if !next.is_empty() => {
             let rows: Vec<(Uuid, i64)> = sqlx::query_as(POSTGRES)
                 .bind(now)
                 .bind(next.iter().map(|n| n.id).collect::<Vec<_>>())
@@ -145,11 +145,12 @@ async fn update(tx: &mut Tx, next: &[Next], now: DateTime<Utc>) -> Result<HashSe
                 .bind(next.iter().map(|n| n.attempt).collect::<Vec<_>>())
                 .bind(next.iter().map(|n| n.due_at).collect::<Vec<_>>())
                 .bind(next.iter().map(|n| n.finished_at).collect::<Vec<_>>())
-                .fetch_all(&mut **tx)
+                .fetch_all(c)
                 .await?;
             held.extend(rows);
         }
-        Conn::LiteTx(tx) => {
+        Raw::Pg(_) => {}
+        Raw::Lite(c) => {
             for chunk in chunks(next) {
                 let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sqlite_update(chunk.len()))).bind(now);
                 for n in chunk {
@@ -161,11 +162,10 @@ async fn update(tx: &mut Tx, next: &[Next], now: DateTime<Utc>) -> Result<HashSe
                         .bind(n.due_at)
                         .bind(n.finished_at);
                 }
-                let rows: Vec<(Uuid, i64)> = query.fetch_all(&mut **tx).await?;
+                let rows: Vec<(Uuid, i64)> = query.fetch_all(&mut *c).await?;
                 held.extend(rows);
             }
         }
-        Conn::PgTx(_) | Conn::Pg(_) | Conn::Lite(_) => {}
     }
     Ok(held)
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::ProjectRow;
 use crate::{
     MAX_BATCH, Session, Start, StoreError, Tx, Viewer,
-    db::{Conn, on},
+    db::{Raw, on},
     dynamic::{Bind, Statement, containing},
     members,
 };
@@ -181,14 +181,9 @@ pub async fn readers_among(
         for users in users.chunks(MAX_BATCH).chain(users.is_empty().then_some(users)) {
             let projects: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
             let people: Vec<Uuid> = users.iter().map(|id| id.0).collect();
-            let rows: Vec<ReaderRow> = match &mut session.0 {
-                Conn::Pg(c) => {
-                    sqlx::query_as(POSTGRES).bind(projects).bind(people).fetch_all(&mut **c).await?
-                }
-                Conn::PgTx(c) => {
-                    sqlx::query_as(POSTGRES).bind(projects).bind(people).fetch_all(&mut **c).await?
-                }
-                Conn::Lite(_) | Conn::LiteTx(_) => among(projects, people).fetch_all(session).await?,
+            let rows: Vec<ReaderRow> = match session.0.raw() {
+                Raw::Pg(c) => sqlx::query_as(POSTGRES).bind(projects).bind(people).fetch_all(c).await?,
+                Raw::Lite(_) => among(projects, people).fetch_all(session).await?,
             };
             for (project, visibility, user, role) in rows {
                 let internal = visibility == Visibility::Internal.as_str();

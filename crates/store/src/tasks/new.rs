@@ -13,7 +13,7 @@ use super::{due::next_reminder, labels_text, record};
 use crate::{
     Change, Db, MAX_BATCH, Session, StoreError, Tx,
     bulk::{bind_arrays, insert_many, insert_many_returning, unnest_text},
-    db::{Conn, on},
+    db::{Raw, on},
     dynamic::{Bind, Statement},
     events::{self, NewEvent, outbox_rows},
 };
@@ -156,10 +156,9 @@ pub async fn deleted(session: &mut Session, ids: &[TaskId]) -> Result<Vec<TaskId
     let mut gone = Vec::new();
     for ids in ids.chunks(MAX_BATCH) {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-        let rows: Vec<(Uuid,)> = match &mut session.0 {
-            Conn::Pg(c) => sqlx::query_as(POSTGRES).bind(ids).fetch_all(&mut **c).await?,
-            Conn::PgTx(c) => sqlx::query_as(POSTGRES).bind(ids).fetch_all(&mut **c).await?,
-            Conn::Lite(_) | Conn::LiteTx(_) => {
+        let rows: Vec<(Uuid,)> = match session.0.raw() {
+            Raw::Pg(c) => sqlx::query_as(POSTGRES).bind(ids).fetch_all(c).await?,
+            Raw::Lite(_) => {
                 let mut statement = Statement::new(SQLITE);
                 statement.list(ids.into_iter().map(Bind::Uuid));
                 statement.fetch_all(session).await?

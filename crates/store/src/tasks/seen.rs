@@ -9,7 +9,7 @@ use super::TaskRow;
 use crate::{
     Session, StoreError, Viewer,
     bulk::chunks,
-    db::{Conn, on},
+    db::{Raw, on},
     dynamic::{Bind, Statement},
 };
 
@@ -59,10 +59,9 @@ pub async fn visible_each(
     wanted: &[(Viewer, TaskId)],
 ) -> Result<Vec<Option<Task>>, StoreError> {
     let mut found = vec![None; wanted.len()];
-    match &mut session.0 {
-        Conn::Pg(c) => place(&mut found, 0, ask_postgres(c, wanted).await?)?,
-        Conn::PgTx(c) => place(&mut found, 0, ask_postgres(c, wanted).await?)?,
-        Conn::Lite(_) | Conn::LiteTx(_) => {
+    match session.0.raw() {
+        Raw::Pg(c) => place(&mut found, 0, ask_postgres(c, wanted).await?)?,
+        Raw::Lite(_) => {
             let mut first = 0;
             for wanted in chunks(wanted) {
                 place(&mut found, first, ask_sqlite(session, wanted).await?)?;

@@ -1,5 +1,7 @@
 //! Where the two databases differ by nature, and the store must not.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Duration, Utc};
 use taskpost_common::{
     Clock, Event,
@@ -188,6 +190,26 @@ async fn event_data_are_objects_that_decode(store: Store) {
         assert_eq!((event.owner_id, event.assignee_id, event.project_id), (None, None, None));
         assert_eq!((event.correlation_id, event.at), (store.cause.correlation_id, store.clock.now()));
     }
+}
+
+/// What runs over and over would else go round all connections, and find none of them warm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_is_one_connection() {
+    run(Store::postgres().await, async |store: Store| {
+        let backends = async |db: &Db| {
+            let Db::Postgres { read, .. } = db else { panic!("a case for Postgres") };
+            let mut backends = HashSet::<i32>::new();
+            for _ in 0..5 {
+                backends.insert(sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(read).await.unwrap());
+            }
+            backends
+        };
+        let lane = store.db.lane();
+        assert_eq!(backends(&lane).await.len(), 1);
+        assert!(backends(&store.db).await.is_disjoint(&backends(&lane).await));
+        lane.close().await;
+    })
+    .await;
 }
 
 /// Only STRICT tables keep SQLite from taking it; Postgres refuses a bound text, though it reads a literal.

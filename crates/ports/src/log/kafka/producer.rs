@@ -114,7 +114,8 @@ impl RelayProducer {
             // Partitions are told with each record; this says how they are chosen.
             .set("partitioner", "murmur2_random")
             .set("compression.type", "lz4")
-            .set("linger.ms", "1")
+            // The sequencer moves many at once; the few that come alone need not wait.
+            .set("linger.ms", "0")
             .set("queue.buffering.max.kbytes", QUEUE_KBYTES)
             // How long a topic may be unknown before its records fail; by default half a minute.
             .set("topic.metadata.propagation.max.ms", "10000");
