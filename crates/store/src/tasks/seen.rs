@@ -1,7 +1,9 @@
 //! Tasks by id, for those who may see them: of a personal one the reporter and the assignee, of one in a project whoever may
 //! read the project, and admins every one.
 
-use sqlx::FromRow;
+use std::fmt::Write as _;
+
+use sqlx::{AssertSqlSafe, FromRow};
 use taskpost_common::{TaskId, task::Task};
 use uuid::Uuid;
 
@@ -10,7 +12,6 @@ use crate::{
     Session, StoreError, Viewer,
     bulk::chunks,
     db::{Raw, on},
-    dynamic::{Bind, Statement},
 };
 
 /// The condition on `tasks` that the viewer may see it.
@@ -61,10 +62,10 @@ pub async fn visible_each(
     let mut found = vec![None; wanted.len()];
     match session.0.raw() {
         Raw::Pg(c) => place(&mut found, 0, ask_postgres(c, wanted).await?)?,
-        Raw::Lite(_) => {
+        Raw::Lite(c) => {
             let mut first = 0;
             for wanted in chunks(wanted) {
-                place(&mut found, first, ask_sqlite(session, wanted).await?)?;
+                place(&mut found, first, ask_sqlite(c, wanted).await?)?;
                 first += wanted.len();
             }
         }
@@ -111,17 +112,26 @@ async fn ask_postgres(
     Ok(rows)
 }
 
-/// Its tables are joined in the order they are named in, so that each task is looked up by its id.
-async fn ask_sqlite(session: &mut Session, wanted: &[(Viewer, TaskId)]) -> Result<Vec<Found>, StoreError> {
-    let mut statement = Statement::new("SELECT wanted.column1 AS place, tasks.* FROM (VALUES ");
-    for (place, (viewer, id)) in (1..).zip(wanted) {
-        statement.push(if place == 1 { "(" } else { ", (" }).bind(Bind::Int(place)).push(", ");
-        statement.bind(Bind::Uuid(id.0)).push(", ").bind(Bind::Int(viewer.admin.into())).push(", ");
-        statement.bind(Bind::Uuid(viewer.user_id.0)).push(")");
-    }
-    statement.push(concat!(
+/// Its tables are joined in the order they are named in, so that each task is looked up by its id. Its values have no
+/// numbers: for each that has one SQLite goes through all of them.
+async fn ask_sqlite(
+    connection: &mut sqlx::SqliteConnection,
+    wanted: &[(Viewer, TaskId)],
+) -> Result<Vec<Found>, StoreError> {
+    const SEEN: &str = concat!(
         ") AS wanted CROSS JOIN tasks ON tasks.id = wanted.column2 WHERE ",
         seen_by!("wanted.column3", "wanted.column4")
-    ));
-    statement.fetch_all(session).await
+    );
+    let mut sql = String::from("SELECT wanted.column1 AS place, tasks.* FROM (VALUES ");
+    for place in 1..=wanted.len() {
+        let comma = if place == 1 { "" } else { "," };
+        // Writing to a String cannot fail.
+        let _ = write!(sql, "{comma}({place},?,?,?)");
+    }
+    sql.push_str(SEEN);
+    let mut query = sqlx::query_as(AssertSqlSafe(sql));
+    for (viewer, id) in wanted {
+        query = query.bind(id.0).bind(viewer.admin).bind(viewer.user_id.0);
+    }
+    Ok(query.fetch_all(connection).await?)
 }
