@@ -72,13 +72,11 @@ impl Link {
         let number = self.line()?.number;
         let (reply, answer) = oneshot::channel();
         self.ask.send(Asked { question, reply }).ok()?;
-        match timeout(DEADLINE, answer).await {
-            Ok(answer) => answer.ok(),
-            Err(_) => {
-                self.leave(number, redis_client::LATE.to_owned());
-                None
-            }
-        }
+        let Ok(answer) = timeout(DEADLINE, answer).await else {
+            self.leave(number, redis_client::LATE.to_owned());
+            return None;
+        };
+        answer.ok()
     }
 
     /// Answers what is asked, one call at a time. Who gets no answer finds the way back closed.
