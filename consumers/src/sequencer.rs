@@ -39,8 +39,7 @@ const GIVE_BACK: Duration = Duration::from_secs(1);
 /// lease, and others stand by. The store's statement is the fence; one that is late finds nothing.
 pub async fn run(db: Db, wakes: Wakes, clock: Clock, stop: CancellationToken) {
     let mut lease = Lease::new(db.clone(), clock, "sequencer");
-    let db = db.lane();
-    sequence(&db, &wakes, &mut lease, &stop).await;
+    sequence(&db.lane(), &wakes, &mut lease, &stop).await;
     if !matches!(tokio::time::timeout(GIVE_BACK, lease.give_back()).await, Ok(Ok(()))) {
         tracing::debug!("the sequencer's lease was not given back; it ends by itself");
     }

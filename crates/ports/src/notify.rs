@@ -71,7 +71,6 @@ async fn tell(channel: &Channel, wakes: &Wakes, own: &str) {
     let mut outage = Outage::new("does not reach other processes");
     let mut speaking = None;
     let told = metrics::counter!("taskpost_notify_told_total");
-
     let mut in_a_row = 0_u32;
     loop {
         let rested = Instant::now();

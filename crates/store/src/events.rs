@@ -149,8 +149,8 @@ pub async fn sequence(db: &Db, limit: i64) -> Result<u64, StoreError> {
                traceparent, at, data
         FROM gone, head";
     match db {
-        Db::Postgres { write, .. } => {
-            let moving = sqlx::query(SQL).bind(limit).execute(write);
+        Db::Postgres { read, .. } => {
+            let moving = sqlx::query(SQL).bind(limit).execute(read);
             Ok(crash::within(CrashPoint::SequencerMoved, moving).await?.rows_affected())
         }
         Db::Sqlite { .. } => Ok(0),

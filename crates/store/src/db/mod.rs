@@ -54,15 +54,13 @@ impl Db {
         Ok(Tx(Session(conn)))
     }
 
-    /// The same database by one connection of its own, for single statements that run again and again: the pools take
-    /// the connection that rested longest, and each has plans and pages of its own to warm. SQLite's writer is the same.
+    /// The same database with one connection of its own for single statements, for what runs again and again: the pools
+    /// take the connection that rested longest, and each has plans and pages of its own to warm. Transactions are begun
+    /// where all are, as what is left of them must be rolled back before another has the connection.
     #[must_use]
     pub fn lane(&self) -> Self {
         match self {
-            Self::Postgres { read, .. } => {
-                let read = alone(read);
-                Self::Postgres { write: read.clone(), read }
-            }
+            Self::Postgres { write, read } => Self::Postgres { write: write.clone(), read: alone(read) },
             Self::Sqlite { write, read } => Self::Sqlite { write: write.clone(), read: alone(read) },
         }
     }
