@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
-/// `INSERT … SELECT * FROM UNNEST(…)`, whose text is the same for any number of rows. Its parameters begin at `first`.
+/// `INSERT … SELECT UNNEST(…), …`, whose text is the same for any number of rows. Its parameters begin at `first`. In the list
+/// of what is selected the arrays are gone through together; `FROM UNNEST(…)` would first copy each of them.
 pub(crate) fn unnest(table: &str, columns: &[(&str, &str)], first: usize, suffix: &str) -> String {
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let mut sql = format!("INSERT INTO {table} ({}) SELECT * FROM UNNEST(", names.join(", "));
+    let mut sql = format!("INSERT INTO {table} ({}) SELECT ", names.join(", "));
     for (i, (_, kind)) in columns.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
         // Writing to a String cannot fail.
-        let _ = write!(sql, "{comma}${}::{kind}[]", first + i);
+        let _ = write!(sql, "{comma}UNNEST(${}::{kind}[])", first + i);
     }
-    sql.push_str(") ");
+    sql.push(' ');
     sql.push_str(suffix);
     sql
 }
@@ -161,7 +162,7 @@ mod tests {
         let columns = [("id", "uuid"), ("title", "text")];
         assert_eq!(
             unnest("t", &columns, 3, "X"),
-            "INSERT INTO t (id, title) SELECT * FROM UNNEST($3::uuid[], $4::text[]) X"
+            "INSERT INTO t (id, title) SELECT UNNEST($3::uuid[]), UNNEST($4::text[]) X"
         );
         assert_eq!(values("t", &columns, 2, "X"), "INSERT INTO t (id, title) VALUES (?,?),(?,?) X");
     }
