@@ -89,8 +89,6 @@ impl Refusal {
 /// The committer itself, to be run by its owner.
 pub(crate) struct Run {
     db: Db,
-    /// For what needs no transaction of several statements.
-    lane: Db,
     clock: Clock,
     wakes: Wakes,
     receive: mpsc::UnboundedReceiver<Waiting>,
@@ -117,10 +115,8 @@ pub(crate) fn new(db: Db, clock: Clock, wakes: Wakes, size: usize, shedding: She
     // A batch must fit into an empty queue.
     let size = size.max(MAX_BATCH);
     let (shedding, refusal) = (Arc::new(shedding), Arc::<Refusal>::default());
-    let lane = db.lane();
     let run = Run {
-        db,
-        lane,
+        db: db.lane(),
         clock,
         wakes,
         receive,
@@ -309,7 +305,7 @@ impl Run {
                 && let Some(tasks) = cases.iter().map(Case::plain).collect::<Option<Vec<_>>>()
             {
                 let tasks: Vec<&NewTask> = tasks.into_iter().flatten().collect();
-                crash::within(CrashPoint::BatchCommitSent, tasks::insert_alone(&self.lane, &tasks)).await?;
+                crash::within(CrashPoint::BatchCommitSent, tasks::insert_alone(&self.db, &tasks)).await?;
                 return Ok(cases.iter().map(|case| case.submission.stored()).collect());
             }
             let mut tx = self.db.begin().await?;
