@@ -1,20 +1,13 @@
 //! Many rows in one statement: arrays by UNNEST on Postgres, a multi-row VALUES on SQLite.
 
-use std::fmt::Write as _;
-
 /// `INSERT … SELECT UNNEST(…), …`, whose text is the same for any number of rows. Its parameters begin at `first`. In the list
 /// of what is selected the arrays are gone through together; `FROM UNNEST(…)` would first copy each of them.
 pub(crate) fn unnest(table: &str, columns: &[(&str, &str)], first: usize, suffix: &str) -> String {
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let mut sql = format!("INSERT INTO {table} ({}) SELECT ", names.join(", "));
-    for (i, (_, kind)) in columns.iter().enumerate() {
-        let comma = if i == 0 { "" } else { ", " };
-        // Writing to a String cannot fail.
-        let _ = write!(sql, "{comma}UNNEST(${}::{kind}[])", first + i);
-    }
-    sql.push(' ');
-    sql.push_str(suffix);
-    sql
+    let arrays =
+        columns.iter().zip(first..).map(|((_, kind), number)| format!("UNNEST(${number}::{kind}[])"));
+    let arrays: Vec<String> = arrays.collect();
+    format!("INSERT INTO {table} ({}) SELECT {} {suffix}", names.join(", "), arrays.join(", "))
 }
 
 /// `INSERT … VALUES (?,…),(?,…)…`.
