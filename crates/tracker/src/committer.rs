@@ -110,7 +110,7 @@ impl Waiting {
 }
 
 /// A committer whose queue holds `size` tasks, or as many as `shedding` admits.
-pub(crate) fn new(db: Db, clock: Clock, wakes: Wakes, size: usize, shedding: Shedding) -> (Committer, Run) {
+pub(crate) fn new(db: &Db, clock: Clock, wakes: Wakes, size: usize, shedding: Shedding) -> (Committer, Run) {
     let (send, receive) = mpsc::unbounded_channel();
     // A batch must fit into an empty queue.
     let size = size.max(MAX_BATCH);

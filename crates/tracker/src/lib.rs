@@ -145,7 +145,7 @@ impl Tracker {
         stop: CancellationToken,
     ) -> Result<Self, Error> {
         let (committer, run) = committer::new(
-            parts.db.clone(),
+            &parts.db,
             parts.clock.clone(),
             parts.wakes.clone(),
             config.commit_queue,
